@@ -1,0 +1,47 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup demo serve test test-slow check format types lint imports proto clean
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[exporter,service,dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/clearweight demo
+
+serve: setup
+	$(BIN)/clearweight serve build/demo/models
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+check: setup format lint types imports
+
+format:
+	$(BIN)/ruff format --check .
+
+lint:
+	$(BIN)/ruff check .
+
+types:
+	$(BIN)/mypy
+
+imports:
+	$(BIN)/lint-imports
+
+# The path mapping makes the generated modules import each other by their package.
+proto: setup
+	$(BIN)/python -m grpc_tools.protoc --proto_path=clearweight/service/rpc/generated=proto \
+	    --python_out=service --pyi_out=service --grpc_python_out=service \
+	    proto/open_inference.proto proto/explain.proto
+
+clean:
+	rm -rf build dist $(VENV)

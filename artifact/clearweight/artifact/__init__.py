@@ -1,0 +1,81 @@
+"""The format exporter and service share: manifest, packed weights, canaries; SPEC.md is its authority."""
+
+from clearweight.artifact import errors, preprocessing
+from clearweight.artifact.artifact import Artifact
+from clearweight.artifact.canary import Canary, canary_from_bytes
+from clearweight.artifact.coded import CodedTensor
+from clearweight.artifact.errors import ArtifactError
+from clearweight.artifact.manifest import (
+    Canaries,
+    Drift,
+    Explainer,
+    Fidelity,
+    FileEntry,
+    IntegrityLimit,
+    Ledger,
+    LedgerRow,
+    Manifest,
+    NullDistribution,
+    Preprocessing,
+    Quality,
+    Stage,
+    Summary,
+    TensorSpec,
+    Verification,
+)
+from clearweight.artifact.manifest_bytes import manifest_from_bytes, manifest_to_bytes
+from clearweight.artifact.record import TensorRecord
+from clearweight.artifact.repository import find_artifacts
+from clearweight.artifact.score import (
+    SCORES,
+    channel_sum,
+    cosine_distance,
+    pool,
+    pooled_cosine_distance,
+    pooled_spearman_distance,
+    pooled_top10_iou_distance,
+)
+from clearweight.artifact.weights import WeightsReader, WeightsReport, write_weights
+from clearweight.artifact.writer import write_artifact, write_folder
+
+__all__ = [
+    "SCORES",
+    "Artifact",
+    "ArtifactError",
+    "Canaries",
+    "Canary",
+    "CodedTensor",
+    "Drift",
+    "Explainer",
+    "Fidelity",
+    "FileEntry",
+    "IntegrityLimit",
+    "Ledger",
+    "LedgerRow",
+    "Manifest",
+    "NullDistribution",
+    "Preprocessing",
+    "Quality",
+    "Stage",
+    "Summary",
+    "TensorRecord",
+    "TensorSpec",
+    "Verification",
+    "WeightsReader",
+    "WeightsReport",
+    "canary_from_bytes",
+    "channel_sum",
+    "cosine_distance",
+    "errors",
+    "find_artifacts",
+    "manifest_from_bytes",
+    "manifest_to_bytes",
+    "pool",
+    "pooled_cosine_distance",
+    "pooled_spearman_distance",
+    "pooled_top10_iou_distance",
+    "preprocessing",
+    "write_artifact",
+    "write_folder",
+    "write_weights",
+]

@@ -1,0 +1,213 @@
+"""What an artifact says about itself: the records of ``manifest.json`` (SPEC.md section 4).
+
+Plain frozen records; how they are spelt is ``manifest_bytes.py``, which of their values make sense
+is ``manifest_rules.py``.
+"""
+
+from dataclasses import dataclass, field
+
+FORMAT = "clearweight"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: Open Inference Protocol datatype, shape with -1 for the batch."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How raw inputs become model inputs; ``preprocessing.apply`` runs it.
+
+    ``x = (float32(raw) * scale - mean) / std``; mean and std per channel (axis 1), one number, or none.
+    """
+
+    raw_datatype: str = "FP32"
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and SHA-256 of one file; ``device`` says whether a device needs it."""
+
+    bytes: int
+    sha256: str
+    device: bool
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Size of one tensor after one stage of compression."""
+
+    name: str
+    bits_per_weight: float
+    bytes: int
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """Where the bytes of one tensor went."""
+
+    name: str
+    shape: tuple[int, ...]
+    parameters: int
+    nonzero: int
+    layout: str
+    walk: str
+    bytes: int
+    stages: tuple[Stage, ...]
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the bytes of ``weights.cwt`` went: rows and overhead add up to ``packed_bytes``."""
+
+    reference_bytes: int
+    packed_bytes: int
+    overhead_bytes: int
+    rows: tuple[LedgerRow, ...]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was compared with which result when an explain graph was exported."""
+
+    samples: int
+    targets: int
+    cosine_to_float64: float
+    q999_error_over_max: float
+    cosine_to_torch: float | None
+    q999_error_over_max_torch: float | None
+    completeness_error_max: float | None
+    frozen_map: str
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """One explain graph of the artifact and what its maps mean."""
+
+    file: str
+    method: str
+    target_rule: str
+    units: str
+    baseline: str
+    gradient_ste: bool
+    resolution: str
+    layer: str | None
+    map_shape: tuple[int, ...]
+    completeness: bool
+    verification: Verification
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One model judged by itself."""
+
+    accuracy: float | None
+    deletion_auc: float | None
+    spearman_to_own_occlusion: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A distribution in four numbers."""
+
+    mean: float
+    q05: float
+    q50: float
+    q95: float
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """Whether the compressed explanations are near enough to the reference's.
+
+    ``similarity`` is 1 - distance for every name in ``score.SCORES``.
+    """
+
+    explainer: str
+    samples: int
+    undefined: int
+    similarity: dict[str, Summary]
+    agreement: float
+    accuracy_drop: float | None
+    min_attribution_similarity: float
+    max_accuracy_drop: float
+    retrain_floor: float | None
+    gap_closed: float | None
+    passed: bool
+
+
+@dataclass(frozen=True)
+class IntegrityLimit:
+    """How far a device may be from the stored canary answers: the runtime floor with margin."""
+
+    logits_atol: float
+    map_cosine_min: float
+    map_q999_max: float
+
+
+@dataclass(frozen=True)
+class NullDistribution:
+    """One score on calibration data: 101 quantiles (0 % to 100 %), autocorrelation at lags 1 to 5."""
+
+    mean: float
+    std: float
+    quantiles: tuple[float, ...]
+    autocorrelation: tuple[float, ...]
+    runtime_floor: float
+    samples: int
+    undefined: int
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What each drift score looks like while nothing drifts."""
+
+    explainer: str
+    scores: dict[str, NullDistribution]
+
+
+@dataclass(frozen=True)
+class Canaries:
+    """Where the probes came from: ``calibration``, ``file`` or ``synthetic``."""
+
+    source: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything an artifact says about itself.
+
+    ``files`` and ``manifest_sha256`` are filled by ``write_artifact``; a caller leaves them empty.
+    """
+
+    name: str
+    version: str
+    variant: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    ledger: Ledger
+    reference_quality: Quality
+    compressed_quality: Quality
+    explainers: dict[str, Explainer]
+    default_explainer: str | None
+    fidelity: Fidelity | None
+    integrity: IntegrityLimit
+    drift: Drift | None
+    canaries: Canaries
+    splits: dict[str, str]
+    environment: dict[str, str]
+    files: dict[str, FileEntry] = field(default_factory=dict)
+    format: str = FORMAT
+    format_version: int = FORMAT_VERSION
+    manifest_sha256: str = ""

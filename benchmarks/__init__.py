@@ -1,0 +1,11 @@
+"""Every number the README quotes, each by one command: ``python -m benchmarks NAME``."""
+
+# NAME on the command line -> module with ``run(data, *, quick) -> Iterable[Row]``, imported when asked for.
+BENCHMARKS: dict[str, str] = {
+    "codec": "benchmarks.codec",
+    "compression": "benchmarks.compression",
+    "explain_latency": "benchmarks.explain_latency",
+    "service_smoke": "benchmarks.service_smoke",
+}
+
+__all__ = ["BENCHMARKS"]

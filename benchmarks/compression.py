@@ -1,0 +1,233 @@
+"""`compression`: what Deep Compression costs in bytes, accuracy and explanations, with and without matching.
+
+Three seeds. Every row of a recipe comes from the artifact that `pipeline` wrote and from its modules; the controls
+say what a figure means: an equally long dense training, a reference from another seed, a random network. Finished
+training is kept under build/benchmarks, so an interrupted run goes on where it stopped.
+"""
+
+import copy
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.row import MissingDataError, Row
+from clearweight.artifact import Artifact
+from clearweight.exporter.checkpoint import Checkpoints, checkpoint_key, model_state, restore
+from clearweight.exporter.compression import compress, objective_of, step_key, trainable_copy
+from clearweight.exporter.evaluate import Maps, compare_maps, compare_predictions, gap_closed, logits, maps_of
+from clearweight.exporter.evaluate import reference_maps as maps_of_reference
+from clearweight.exporter.graph import session
+from clearweight.exporter.pipeline import finish
+from clearweight.exporter.preparation import Prepared, new_model, prepare
+from clearweight.exporter.recipe import Recipe, load_recipe
+from clearweight.exporter.training import FineTuning, fit, silent
+
+ROOT = Path(__file__).parent.parent
+WORK = ROOT / "build" / "benchmarks"
+RECIPES = ("deep_compression", "deep_compression_unmatched", "deep_compression_matched")
+SEEDS = (0, 1, 2)
+# Where SWA is taken: the last pooling output. An MLP has no feature map.
+NETWORKS = {"lenet_300_100": None, "lenet_5": "pool2"}
+BENCH = "compression"
+UNITS = {"bytes": "bytes", "percent": "%", "pt": "pt", "seconds": "s", "undefined": "maps"}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One network from one seed with every recipe and control."""
+
+    network: str
+    seed: int
+    data: Path
+    quick: bool
+
+
+def at(recipe: Recipe, task: Task) -> Recipe:
+    """Return the recipe with the task's seed and data; a quick run trains one epoch per step."""
+    file = task.data / "mnist" / "mnist.npz"
+    source = recipe.data.source.model_copy(update={"npz": file})
+    test = recipe.data.test.model_copy(update={"npz": file}) if recipe.data.test else None
+    changed = {"seed": task.seed, "data": recipe.data.model_copy(update={"source": source, "test": test})}
+    if task.quick:
+        changed["steps"] = tuple(map(_shortened, recipe.steps))
+        if recipe.reference is not None:
+            changed["reference"] = _shortened(recipe.reference)
+    return recipe.model_copy(update=changed)
+
+
+def _shortened(section: object) -> object:
+    tuned = getattr(section, "fine_tune", None)
+    return (
+        section.model_copy(update={"fine_tune": tuned.model_copy(update={"epochs": 1})}) if tuned else section
+    )
+
+
+def timed(prepared: Prepared, what: str, work: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
+    """Run training work, or take up what an earlier run kept; the seconds are those of the run that trained."""
+    kept = prepared.checkpoints
+    key = checkpoint_key("seconds", what, step_key(prepared, len(prepared.recipe.steps) - 1))
+    start = time.perf_counter()
+    model = work()
+    known = kept.load(key)
+    if known is None:
+        known = {"seconds": torch.tensor(time.perf_counter() - start)}
+        kept.save(key, known)
+    return model, float(known["seconds"])
+
+
+def dense_control(prepared: Prepared) -> nn.Module:
+    """Train the reference on for as long as the recipe's steps do, under the same losses, without compression."""
+    recipe = prepared.recipe
+    tunings: list[FineTuning] = [s.fine_tune for s in recipe.steps if getattr(s, "fine_tune", None)]
+    model = trainable_copy(prepared.reference)
+    key = checkpoint_key("dense control", step_key(prepared, len(recipe.steps) - 1))
+    if (known := prepared.checkpoints.load(key)) is not None:
+        restore(model, known)
+        return model
+    objective = objective_of(recipe, prepared.reference)
+    for number, tuning in enumerate(tunings):
+        runtime = replace(prepared.runtime, seed=recipe.seed + 1000 * (number + 1))
+        loss = partial(objective.loss, model)
+        fit(model, prepared.samples(prepared.splits.fit), loss, tuning, runtime, what="dense control")
+    prepared.checkpoints.save(key, model_state(model))
+    return model
+
+
+def predict_over_reference(reference: object, own: object, sample: np.ndarray) -> float:
+    """Return the median ratio of run times of the two predict graphs, interleaved, batch 1, one thread."""
+    sessions = [session(e.predict, threads=1) for e in (own, reference)]
+    feeds = {sessions[0].get_inputs()[0].name: sample}
+    ratios = []
+    for _ in range(15):
+        times = []
+        for running in sessions:
+            start = time.perf_counter()
+            for _ in range(100):
+                running.run(None, feeds)
+            times.append(time.perf_counter() - start)
+        ratios.append(times[0] / times[1])
+    return statistics.median(ratios)
+
+
+def resident_over_reference(own: Path, reference: Path) -> float:
+    """Return the ratio of parameter bytes in memory: the fast mode holds every tensor dense."""
+    held = [
+        sum(values.nbytes for _, values in Artifact.open(p).weights().tensors()) for p in (own, reference)
+    ]
+    return held[0] / held[1]
+
+
+def compared(
+    prepared: Prepared, model: nn.Module, aim: Maps, layer: str | None, retrain: Maps
+) -> dict[str, float | None]:
+    """Return every row that needs only the two networks."""
+    images = prepared.inputs(prepared.test)
+    answers = compare_predictions(
+        logits(prepared.reference, images), logits(model, images), prepared.test.labels
+    )
+    own = maps_of(model, images[: len(aim.targets)], aim.targets, layer)
+    figures = asdict(compare_maps(aim, own)) | asdict(answers)
+    low, high = figures.pop("error_delta_interval_pt")
+    figures |= {"error_delta_low_pt": low, "error_delta_high_pt": high}
+    floor = asdict(compare_maps(aim, retrain))
+    for name in ("input_x_gradient", "occlusion"):
+        figures[f"gap_closed_{name}"] = gap_closed(figures[f"cosine_{name}"], floor[f"cosine_{name}"])
+    return figures
+
+
+def measure(task: Task) -> dict[str, dict[str, float | None]]:
+    """Return case -> metric -> value for one network and seed."""
+    layer = NETWORKS[task.network]
+    images = 100 if task.quick else 1000
+    kept = Checkpoints(WORK / "checkpoints")
+    load = lambda name: at(load_recipe(ROOT / "recipes" / task.network / f"{name}.yaml"), task)  # noqa: E731 - read thrice below
+    results: dict[str, dict[str, float | None]] = {}
+    prepared = prepare(load(RECIPES[0]), silent, kept)
+    pixels = prepared.inputs(prepared.test)[:images]
+    aim = maps_of_reference(prepared.reference, pixels, layer)
+    # The reference of the next seed, on this seed's images and classes: an equally good, independent network.
+    other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
+    other = prepare(
+        at(load_recipe(ROOT / "recipes" / task.network / f"{RECIPES[0]}.yaml"), other_task), silent, kept
+    )
+    retrain = maps_of(other.reference, pixels, aim.targets, layer)
+    for name in RECIPES:
+        prepared = prepare(load(name), silent, kept)
+        model, seconds = timed(prepared, "compress", partial(compress, prepared))
+        with tempfile.TemporaryDirectory() as out:
+            exported = finish(prepared, model, Path(out))
+            artifact = Artifact.open(exported.path)
+            book = exported.manifest.ledger
+            figures = compared(prepared, exported.compressed.plain, aim, layer, retrain)
+            figures |= {
+                "reference_bytes": book.reference_bytes,
+                "packed_bytes": book.packed_bytes,
+                "device_bytes": artifact.device_bytes,
+                "ratio": book.reference_bytes / book.packed_bytes,
+                "device_ratio": book.reference_bytes / artifact.device_bytes,
+                "predict_over_reference": predict_over_reference(
+                    exported.reference, exported.compressed, pixels[:1].numpy()
+                ),
+                "resident_over_reference": resident_over_reference(exported.path, exported.reference_path),
+                "seconds": seconds,
+            }
+        results[name] = figures
+    dense, seconds = timed(prepared, "dense control", partial(dense_control, prepared))
+    results["control_dense_finetune"] = compared(prepared, dense, aim, layer, retrain) | {"seconds": seconds}
+    results["control_retrain"] = compared(prepared, other.reference, aim, layer, retrain)
+    random = copy.deepcopy(new_model(prepared.recipe, task.seed + 100)).eval()
+    results["control_random"] = compared(prepared, random, aim, layer, retrain)
+    return results
+
+
+def _worker() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def unit(metric: str) -> str:
+    """Return the unit that a metric's name ends in; shares and cosines have none."""
+    return next((sign for ending, sign in UNITS.items() if metric.endswith(ending)), "1")
+
+
+def rows_of(case: str, figures: dict[str, float | None]) -> Iterator[Row]:
+    """Yield the rows of one case; a figure that does not exist for it is null with unit n/a."""
+    for metric, value in figures.items():
+        yield Row(BENCH, case, metric, value, "n/a" if value is None else unit(metric))
+
+
+def mean_of(cases: list[dict[str, float | None]]) -> dict[str, float | None]:
+    """Return the mean over seeds of every metric."""
+    return {
+        metric: None if any(c[metric] is None for c in cases) else statistics.fmean(c[metric] for c in cases)
+        for metric in cases[0]
+    }
+
+
+def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
+    """Measure every network, recipe and control over the seeds; two processes of one thread each."""
+    if data is None or not (data / "mnist" / "mnist.npz").is_file():
+        raise MissingDataError(f"compression needs mnist/mnist.npz under --data, looked for it in {data}.")
+    seeds = SEEDS[:1] if quick else SEEDS
+    tasks = [Task(network, seed, data, quick) for network in reversed(NETWORKS) for seed in seeds]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=spawn, initializer=_worker) as pool:
+        measured = dict(zip(tasks, pool.map(measure, tasks), strict=True))
+    for network in NETWORKS:
+        of_network = [measured[t] for t in tasks if t.network == network]
+        for case in of_network[0]:
+            for task, results in measured.items():
+                if task.network == network:
+                    yield from rows_of(f"{network}/{case}/seed{task.seed}", results[case])
+            yield from rows_of(f"{network}/{case}/mean", mean_of([r[case] for r in of_network]))

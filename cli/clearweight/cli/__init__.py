@@ -1,0 +1,17 @@
+"""The `clearweight` command: one verb per file, exporter and service imported only by the verb that needs them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from clearweight.cli import demo, export, inspect, report, serve, verify
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "export": export.export,
+    "inspect": inspect.inspect,
+    "verify": verify.verify,
+    "report": report.report,
+    "serve": serve.serve,
+    "demo": demo.demo,
+}
+
+__all__ = ["VERBS"]

@@ -1,0 +1,27 @@
+"""Compression methods: each puts a constraint on tensors and fine-tunes under the one objective."""
+
+from clearweight.exporter.compress.constraint import coded_tensors
+from clearweight.exporter.compress.half_precision import HalfPrecision, HalfPrecisionConfig
+from clearweight.exporter.compress.prune import Prune, PruneConfig
+from clearweight.exporter.compress.share_weights import ShareWeights, ShareWeightsConfig
+from clearweight.exporter.compress.step import Step, Workbench
+
+# Every method a recipe may name.
+METHODS = {
+    "prune": Prune,
+    "share_weights": ShareWeights,
+    "half_precision": HalfPrecision,
+}
+
+__all__ = [
+    "METHODS",
+    "HalfPrecision",
+    "HalfPrecisionConfig",
+    "Prune",
+    "PruneConfig",
+    "ShareWeights",
+    "ShareWeightsConfig",
+    "Step",
+    "Workbench",
+    "coded_tensors",
+]

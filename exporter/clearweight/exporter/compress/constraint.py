@@ -1,0 +1,201 @@
+"""Constraints that compression puts on parameters, as torch parametrizations.
+
+A constraint lives on the tensor it binds: the mask or the codebook *is* the parametrization, so gradients reach
+the free values by themselves and the writer asks a parameter for its code instead of guessing it from floats.
+Constraints stack in the order in which they were put: a mask first, then a codebook over the survivors.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from clearweight.artifact import CodedTensor
+from clearweight.exporter.errors import ConstraintError
+
+
+class PruneMask(nn.Module):
+    """Keep a fixed set of entries and hold the others at zero: ``w * mask``."""
+
+    mask: Tensor
+
+    def __init__(self, mask: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("mask", mask)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return ``weight`` with the dropped entries at zero; same shape."""
+        return weight * self.mask
+
+
+class SharedCodebook(nn.Module):
+    """Every entry is one of few shared values: ``codebook[indices]``.
+
+    Entry 0 of the table stands for exact zero and does not train; ``centroids`` are the rest. The gradient of a
+    centroid is the sum over its members (Han et al., ICLR 2016, section 3.3), which indexing gives by itself.
+    """
+
+    indices: Tensor
+    zero: Tensor
+
+    def __init__(self, centroids: Tensor, indices: Tensor) -> None:
+        super().__init__()
+        self.centroids = nn.Parameter(centroids)
+        self.register_buffer("indices", indices)
+        self.register_buffer("zero", torch.zeros(1, dtype=centroids.dtype))
+
+    @property
+    def codebook(self) -> Tensor:
+        """The whole table, zero first; shape (k + 1,)."""
+        return torch.cat([self.zero, self.centroids])
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Look every entry up; the tensor underneath only gives the shape."""
+        return self.codebook[self.indices].view_as(weight)
+
+
+def parameter_names(model: nn.Module) -> list[str]:
+    """Names of all parameters as the user's module calls them, constraints looked through, in module order."""
+    names = []
+    for prefix, module in model.named_modules():
+        if "parametrizations" in prefix.split("."):
+            continue
+        own = [name for name, _ in module.named_parameters(recurse=False)]
+        if parametrize.is_parametrized(module):
+            own = [*module.parametrizations, *own]
+        names += [f"{prefix}.{name}" if prefix else name for name in own]
+    return names
+
+
+def locate(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Return the module that owns parameter ``name`` and the attribute's name there.
+
+    Raises
+    ------
+    ConstraintError
+        The model has no parameter of that name.
+    """
+    prefix, _, attribute = name.rpartition(".")
+    try:
+        owner = model.get_submodule(prefix)
+        value = getattr(owner, attribute)
+    except AttributeError:
+        value = None
+    if not isinstance(value, Tensor):
+        known = ", ".join(parameter_names(model))
+        raise ConstraintError(f"The model has no parameter {name!r}. Its parameters: {known}.")
+    return owner, attribute
+
+
+def value_of(model: nn.Module, name: str) -> Tensor:
+    """Return parameter ``name`` as the forward pass sees it, all constraints applied."""
+    owner, attribute = locate(model, name)
+    value: Tensor = getattr(owner, attribute)
+    return value
+
+
+def _chain(model: nn.Module, name: str) -> parametrize.ParametrizationList | None:
+    """Return the stack of constraints on parameter ``name``, or None."""
+    owner, attribute = locate(model, name)
+    if not parametrize.is_parametrized(owner, attribute):
+        return None
+    stacks = owner.parametrizations
+    if not isinstance(stacks, nn.ModuleDict):
+        raise ConstraintError(f"Module {type(owner).__name__} keeps something else under 'parametrizations'.")
+    stack = stacks[attribute]
+    if not isinstance(stack, parametrize.ParametrizationList):
+        raise ConstraintError(f"The constraints of {name!r} are not a stack of parametrizations.")
+    return stack
+
+
+def free_value(model: nn.Module, name: str) -> Tensor:
+    """Return the trainable tensor underneath the constraints of parameter ``name``."""
+    stack = _chain(model, name)
+    value = value_of(model, name) if stack is None else stack.original
+    if not isinstance(value, Tensor):
+        raise ConstraintError(
+            f"The tensor underneath {name!r} is {type(value).__name__}, expected one tensor."
+        )
+    return value
+
+
+def constraints_of(model: nn.Module, name: str) -> Iterator[nn.Module]:
+    """Yield the constraints on parameter ``name``, the innermost first."""
+    yield from _chain(model, name) or ()
+
+
+def mask_of(model: nn.Module, name: str) -> Tensor | None:
+    """Return the pruning mask of parameter ``name`` (bool, the parameter's shape), or None."""
+    return next((c.mask for c in constraints_of(model, name) if isinstance(c, PruneMask)), None)
+
+
+def put_mask(model: nn.Module, name: str, mask: Tensor) -> None:
+    """Put ``mask`` on parameter ``name``, or replace the mask it has.
+
+    Raises
+    ------
+    ConstraintError
+        The mask's shape is not the parameter's, or the parameter already has a codebook.
+    """
+    owner, attribute = locate(model, name)
+    shape = tuple(getattr(owner, attribute).shape)
+    if tuple(mask.shape) != shape:
+        raise ConstraintError(f"The mask of {name!r} has shape {tuple(mask.shape)}, expected {shape}.")
+    for constraint in constraints_of(model, name):
+        if isinstance(constraint, SharedCodebook):
+            raise ConstraintError(f"Parameter {name!r} already has a codebook: prune before sharing weights.")
+        if isinstance(constraint, PruneMask):
+            constraint.mask.copy_(mask)
+            return
+    parametrize.register_parametrization(owner, attribute, PruneMask(mask.clone()))
+
+
+def put_codebook(model: nn.Module, name: str, centroids: Tensor, indices: Tensor) -> None:
+    """Put a codebook on parameter ``name``; the tensor underneath is frozen.
+
+    Parameters
+    ----------
+    centroids : float32, shape (k,), k <= 255
+    indices : integer, the parameter's shape; 0 is exact zero, i stands for ``centroids[i - 1]``
+
+    Raises
+    ------
+    ConstraintError
+        More than 255 centroids, wrong shape, index out of range, or a second codebook on one parameter.
+    """
+    owner, attribute = locate(model, name)
+    shape = tuple(getattr(owner, attribute).shape)
+    if not 0 < len(centroids) < 256:
+        raise ConstraintError(f"The codebook of {name!r} has {len(centroids)} centroids, expected 1 to 255.")
+    if tuple(indices.shape) != shape:
+        raise ConstraintError(f"The indices of {name!r} have shape {tuple(indices.shape)}, expected {shape}.")
+    if indices.numel() and not (int(indices.min()) >= 0 and int(indices.max()) <= len(centroids)):
+        raise ConstraintError(
+            f"The indices of {name!r} run to {int(indices.max())}, expected 0 to {len(centroids)}."
+        )
+    if any(isinstance(c, SharedCodebook) for c in constraints_of(model, name)):
+        raise ConstraintError(f"Parameter {name!r} already has a codebook.")
+    parametrize.register_parametrization(owner, attribute, SharedCodebook(centroids, indices.long()))
+    # Nothing of the tensor underneath reaches the output any more: without this, DDP waits for its gradient.
+    free_value(model, name).requires_grad_(False)
+
+
+def coded_tensor(model: nn.Module, name: str) -> CodedTensor:
+    """Return parameter ``name`` with the code its constraints give it."""
+    values = value_of(model, name).detach().cpu().numpy()
+    for constraint in constraints_of(model, name):
+        if isinstance(constraint, SharedCodebook):
+            return CodedTensor(
+                name=name,
+                values=values,
+                codebook=constraint.codebook.detach().cpu().numpy().astype(np.float32),
+                indices=constraint.indices.cpu().numpy().astype(np.uint8).reshape(values.shape),
+            )
+    return CodedTensor(name=name, values=values)
+
+
+def coded_tensors(model: nn.Module) -> list[CodedTensor]:
+    """Return every parameter of ``model`` with its code, in module order."""
+    return [coded_tensor(model, name) for name in parameter_names(model)]

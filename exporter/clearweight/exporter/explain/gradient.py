@@ -1,0 +1,21 @@
+"""Gradient: the derivative of the explained logit with respect to the input (signed saliency).
+
+``explain = dF_c / dx`` (Simonyan, Vedaldi, Zisserman, arXiv 1312.6034, section 3, without the absolute value).
+"""
+
+from clearweight.exporter.autodiff import Emit
+from clearweight.exporter.explain.classifier import Classifier
+from clearweight.exporter.explain.errors import NotApplicableError
+from clearweight.exporter.explain.explain_graph import Attribution, Explainer
+
+
+def gradient(emit: Emit, classifier: Classifier, layer: str | None) -> Attribution:
+    """Add the gradient of the explained logit with respect to the input."""
+    if layer is not None:
+        raise NotApplicableError(f"Layer {layer!r} was given, but gradient explains the input.")
+    return Attribution(classifier.cotangents(emit, [classifier.x])[classifier.x])
+
+
+EXPLAINER = Explainer(
+    method="gradient", resolution="input", units="logit per input unit", baseline="none", attribute=gradient
+)

@@ -1,0 +1,36 @@
+"""Input x gradient, with the exact linear bias where the network is piecewise linear.
+
+``explain = x o g, g = dF_c / dx`` with x after preprocessing. On a piecewise linear network the logit is
+``F_c(x) = <g, x> + b_c`` (instance-wise linearisation: Li et al., arXiv 2310.16295), so the map and the bias add up
+to the logit. The bias is computed a second time from the parameters, and what is missing is returned.
+"""
+
+from clearweight.exporter.autodiff import Emit
+from clearweight.exporter.explain.classifier import Classifier
+from clearweight.exporter.explain.errors import NotApplicableError
+from clearweight.exporter.explain.explain_graph import Attribution, Explainer
+from clearweight.exporter.explain.linear_bias import affine_nodes, linear_bias
+
+
+def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> Attribution:
+    """Add ``x o g``, and ``completeness_error = F_c - sum(x o g) - b_c`` where it must be zero."""
+    if layer is not None:
+        raise NotApplicableError(f"Layer {layer!r} was given, but input_x_gradient explains the input.")
+    x = classifier.x
+    nodes = affine_nodes(emit, x, classifier.logits)
+    cotangents = classifier.cotangents(emit, [x])
+    explain = emit.op("Mul", x, cotangents[x])
+    if nodes is None:
+        return Attribution(explain)
+    explained_logit = emit.sum(emit.op("Mul", classifier.logits, classifier.one_hot), [1], keepdims=False)
+    share = emit.sum(explain, range(1, emit.rank(x)), keepdims=False)
+    error = emit.op("Sub", explained_logit, share)
+    bias = linear_bias(emit, nodes, cotangents)
+    if bias is not None:
+        error = emit.op("Sub", error, bias)
+    return Attribution(explain, completeness_error=error)
+
+
+EXPLAINER = Explainer(
+    method="input_x_gradient", resolution="input", units="logit", baseline="zero", attribute=input_x_gradient
+)

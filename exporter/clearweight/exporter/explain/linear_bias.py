@@ -1,0 +1,234 @@
+"""The bias of a piecewise linear network at one input, from its parameters.
+
+Where the input's activation region is fixed, ``F_c(x) = <g, x> + b_c`` (instance-wise linearisation: Li et al.,
+arXiv 2310.16295). This is the second route to ``b_c``: every operator adds the constant part of its own output,
+paired with the cotangent there, ``b_c = sum over operators of <dF_c / dy, constant part of y>``. The first route,
+``F_c - <g, x>``, never looks at a bias, so that the two agree only if forward and backward pass fit together.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, Emit, Node
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A node of a piecewise linear network and which of its inputs depend on the network's input."""
+
+    node: Node
+    active: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of the bias: ``features`` [N, K] times ``weights`` [K]."""
+
+    features: str
+    weights: str
+
+
+# How one operator adds to the bias: None where it adds nothing.
+Offset = Callable[[Emit, Affine, Mapping[str, str]], Term | None]
+# Whether a use of an operator is linear in its active inputs.
+Condition = Callable[[Emit, Affine], bool]
+
+
+def affine_nodes(emit: Emit, x: str, logits: str) -> list[Affine] | None:
+    """List the nodes between input and logits if the network is piecewise linear; None if it is not."""
+    nodes = list(emit.graph.nodes)
+    active = {x}
+    candidates = []
+    for node in nodes:
+        marks = tuple(name in active for name in node.inputs)
+        if any(marks) and node.key not in NON_DIFFERENTIABLE:
+            active.update(name for name in node.outputs if name)
+            candidates.append(Affine(node, marks))
+    needed, kept = {logits}, []
+    for entry in reversed(candidates):
+        if any(name in needed for name in entry.node.outputs):
+            needed.update(name for name, mark in zip(entry.node.inputs, entry.active, strict=True) if mark)
+            kept.append(entry)
+    batch = emit.shape(x)[0]
+    for entry in kept:
+        linear = PIECEWISE_LINEAR.get(entry.node.key.op_type)
+        shape = emit.graph.type(entry.node.outputs[0]).shape
+        if linear is None or not linear(emit, entry) or not shape or shape[0] != batch:
+            return None
+    return kept[::-1]
+
+
+def linear_bias(emit: Emit, nodes: list[Affine], cotangents: Mapping[str, str]) -> str | None:
+    """Add ``b_c``, one number per row, from the cotangents of the nodes' outputs; None if no operator has any."""
+    terms = []
+    for entry in nodes:
+        offset = OFFSETS.get(entry.node.key.op_type)
+        if offset is not None and entry.node.outputs[0] in cotangents:
+            term = offset(emit, entry, cotangents)
+            if term is not None:
+                terms.append(term)
+    if not terms:
+        return None
+    features = [term.features for term in terms]
+    weights = [term.weights for term in terms]
+    return emit.op(
+        "MatMul",
+        emit.op("Concat", *features, axis=1) if len(terms) > 1 else features[0],
+        emit.op("Concat", *weights, axis=0) if len(terms) > 1 else weights[0],
+    )
+
+
+# Conditions --------------------------------------------------------------------------------------------
+
+
+def _always(_emit: Emit, _entry: Affine) -> bool:
+    return True
+
+
+def _one_active(_emit: Emit, entry: Affine) -> bool:
+    """Accept a product of which one factor alone depends on the input."""
+    return sum(entry.active) == 1
+
+
+def _first_active(_emit: Emit, entry: Affine) -> bool:
+    """Accept a quotient by a constant, a convolution with constant weights, a shape operator."""
+    return entry.active[0] and not any(entry.active[1:])
+
+
+def _all_active(_emit: Emit, entry: Affine) -> bool:
+    return all(entry.active)
+
+
+def _floating(emit: Emit, entry: Affine) -> bool:
+    return all(
+        np.issubdtype(emit.graph.type(name).dtype, np.floating)
+        for name in (entry.node.inputs[0], entry.node.outputs[0])
+    )
+
+
+PIECEWISE_LINEAR: Mapping[str, Condition] = {
+    "Add": _always,
+    "AveragePool": _always,
+    "BatchNormalization": _first_active,
+    "Cast": _floating,
+    "Clip": _first_active,
+    "Concat": _all_active,
+    "Conv": _first_active,
+    "ConvTranspose": _first_active,
+    "Div": _first_active,
+    "Dropout": _first_active,
+    "Flatten": _always,
+    "Gemm": _one_active,
+    "GlobalAveragePool": _always,
+    "Identity": _always,
+    "LeakyRelu": _always,
+    "MatMul": _one_active,
+    "MaxPool": _always,
+    "Mul": _one_active,
+    "Pad": _first_active,
+    "ReduceMean": _first_active,
+    "ReduceSum": _first_active,
+    "Relu": _always,
+    "Reshape": _first_active,
+    "Slice": _first_active,
+    "Squeeze": _first_active,
+    "Sub": _always,
+    "Transpose": _always,
+    "Unsqueeze": _first_active,
+}
+
+# Constant parts ----------------------------------------------------------------------------------------
+
+
+def channel_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair the bias of a convolution with its cotangent, summed over space."""
+    bias = entry.node.input(2)
+    return None if bias is None else Term(_over_space(emit, cotangents[entry.node.outputs[0]]), bias)
+
+
+def gemm_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair ``beta c`` with the cotangent."""
+    bias = entry.node.input(2)
+    if bias is None or entry.active[2]:
+        return None
+    beta = float(entry.node.attributes.get("beta", 1.0))
+    scaled = bias if beta == 1.0 else emit.op("Mul", bias, emit.number(beta, bias))
+    return _paired(emit, cotangents[entry.node.outputs[0]], scaled)
+
+
+def add_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair a constant summand with the cotangent."""
+    if all(entry.active):
+        return None
+    return _paired(emit, cotangents[entry.node.outputs[0]], entry.node.inputs[entry.active.index(False)])
+
+
+def sub_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair a constant minuend or the negative of a constant subtrahend with the cotangent."""
+    if all(entry.active):
+        return None
+    constant = entry.node.inputs[entry.active.index(False)]
+    signed = emit.op("Neg", constant) if entry.active[0] else constant
+    return _paired(emit, cotangents[entry.node.outputs[0]], signed)
+
+
+def normalization_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair ``b - s m / sqrt(v + eps)`` with the cotangent, summed over space."""
+    _, scale, bias, mean, variance = entry.node.inputs
+    epsilon = emit.number(float(entry.node.attributes.get("epsilon", 1e-5)), variance)
+    deviation = emit.op("Sqrt", emit.op("Add", variance, epsilon))
+    shift = emit.op("Sub", bias, emit.op("Div", emit.op("Mul", scale, mean), deviation))
+    return Term(_over_space(emit, cotangents[entry.node.outputs[0]]), shift)
+
+
+def clip_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair the bound with the cotangent wherever the input was clipped."""
+    x, y = entry.node.inputs[0], entry.node.outputs[0]
+    bound = emit.op("Where", emit.op("Equal", x, y), emit.number(0, y), y)
+    return _spread(emit, emit.op("Mul", cotangents[y], bound))
+
+
+def pad_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+    """Pair the fill value with the cotangent on the border."""
+    value = entry.node.input(2)
+    given = None if value is None else emit.graph.constant(value)
+    mode = str(entry.node.attributes.get("mode", "constant"))
+    if value is None or mode != "constant" or (given is not None and not given.any()):
+        return None
+    x, y = entry.node.inputs[0], entry.node.outputs[0]
+    inside = emit.op("Expand", emit.number(1, x), emit.shape_of(x))
+    zero = emit.number(0, y)
+    border = emit.op("Sub", emit.number(1, y), emit.op("Pad", inside, entry.node.inputs[1], zero, *entry.node.inputs[3:]))
+    return _spread(emit, emit.op("Mul", emit.op("Mul", cotangents[y], border), value))
+
+
+OFFSETS: Mapping[str, Offset] = {
+    "Add": add_offset,
+    "BatchNormalization": normalization_offset,
+    "Clip": clip_offset,
+    "Conv": channel_offset,
+    "ConvTranspose": channel_offset,
+    "Gemm": gemm_offset,
+    "Pad": pad_offset,
+    "Sub": sub_offset,
+}
+
+
+def _over_space(emit: Emit, dy: str) -> str:
+    return emit.sum(dy, range(2, emit.rank(dy)), keepdims=False)
+
+
+def _paired(emit: Emit, dy: str, constant: str) -> Term:
+    """Pair a constant with a cotangent, by a product of matrices where the constant is one row."""
+    shape = emit.shape(constant)
+    if emit.rank(dy) == 2 and emit.shape(dy)[1:] == shape[-1:] and all(size == 1 for size in shape[:-1]):
+        return Term(dy, emit.reshape(constant, shape[-1:]))
+    return _spread(emit, emit.op("Mul", dy, constant))
+
+
+def _spread(emit: Emit, product: str) -> Term:
+    """Sum everything but the batch."""
+    total = emit.sum(product, range(1, emit.rank(product)), keepdims=False)
+    return Term(emit.op("Unsqueeze", total, emit.ints([1])), emit.number([1], product))

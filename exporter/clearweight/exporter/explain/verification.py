@@ -1,0 +1,2 @@
+"""Stub."""
+def verify(*a): raise NotImplementedError

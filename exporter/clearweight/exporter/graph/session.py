@@ -1,0 +1,23 @@
+"""A quiet, deterministic ONNX Runtime session for checks at export."""
+
+import onnx
+import onnxruntime as ort
+
+_ERRORS_ONLY = 3
+
+
+def session(model: onnx.ModelProto | bytes, *, threads: int = 1) -> ort.InferenceSession:
+    """Open a self-contained model on the CPU.
+
+    Telemetry is off, the order of summation is fixed and worker threads do not spin while idle.
+    """
+    ort.disable_telemetry_events()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    content = model if isinstance(model, bytes) else model.SerializeToString()
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])

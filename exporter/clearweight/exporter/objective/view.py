@@ -1,0 +1,87 @@
+"""Evaluate one network on a batch: logits, and the gradients and features that the terms asked for."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from clearweight.exporter.errors import RecipeError
+from clearweight.exporter.objective.term import Needs, View
+
+
+@contextmanager
+def _recorded(model: nn.Module, names: frozenset[str]) -> Iterator[dict[str, Tensor]]:
+    """Record the outputs of the named modules during the forward passes inside the block."""
+    outputs: dict[str, Tensor] = {}
+
+    def recorder(name: str) -> Callable[..., None]:
+        def record(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+            outputs[name] = output
+
+        return record
+
+    handles = []
+    for name in sorted(names):
+        try:
+            module = model.get_submodule(name)
+        except AttributeError as error:
+            known = ", ".join(n for n, _ in model.named_modules() if n)
+            raise RecipeError(
+                f"The model has no module {name!r} to match at. Its modules: {known}."
+            ) from error
+        handles.append(module.register_forward_hook(recorder(name)))
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def view(
+    model: nn.Module,
+    forward: Callable[[Tensor], Tensor],
+    inputs: Tensor,
+    needs: Needs,
+    *,
+    target: Tensor | None = None,
+    keep_graph: bool,
+) -> View:
+    """Evaluate ``model`` on ``inputs`` as far as ``needs`` says.
+
+    Parameters
+    ----------
+    model : the network whose modules are looked up by name
+    forward : how it is called (the same network, possibly wrapped for several processes)
+    inputs : (n, *shape)
+    target : (n,) int64, the explained class; None takes this network's own top class
+    keep_graph : keep the graph of the gradients, so that a loss of them can be differentiated again
+    """
+    if needs.input_gradient:
+        inputs = inputs.detach().requires_grad_()
+    with _recorded(model, needs.features) as features:
+        logits = forward(inputs)
+    sources = [inputs] if needs.input_gradient else []
+    names = sorted(needs.features) if needs.feature_gradients else []
+    sources += [features[name] for name in names]
+    gradients: list[Tensor] = []
+    if sources:
+        chosen = logits.detach().argmax(1) if target is None else target
+        score = logits.gather(1, chosen[:, None]).sum()
+        gradients = list(torch.autograd.grad(score, sources, create_graph=keep_graph, retain_graph=True))
+    result = View(
+        logits=logits,
+        input_map=inputs * gradients.pop(0) if needs.input_gradient else None,
+        features=dict(features),
+        feature_gradients=dict(zip(names, gradients, strict=True)),
+    )
+    return result if keep_graph else _detached(result)
+
+
+def _detached(full: View) -> View:
+    return View(
+        logits=full.logits.detach(),
+        input_map=None if full.input_map is None else full.input_map.detach(),
+        features={name: value.detach() for name, value in full.features.items()},
+        feature_gradients={name: value.detach() for name, value in full.feature_gradients.items()},
+    )

@@ -1,0 +1,255 @@
+"""The way of the data, offline: prepare, compress, emit, calibrate, write."""
+
+import platform
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from clearweight.artifact import (
+    Canaries,
+    Manifest,
+    TensorSpec,
+    write_artifact,
+    write_folder,
+)
+from clearweight.artifact.errors import ArtifactExistsError
+from clearweight.artifact.preprocessing import apply as preprocess
+from clearweight.exporter.calibration import (
+    Explained,
+    distances,
+    drift_null,
+    explained,
+    fidelity,
+    integrity_limit,
+    session_without_optimisation,
+)
+from clearweight.exporter.canaries import canary, canary_inputs
+from clearweight.exporter.checkpoint import Checkpoints
+from clearweight.exporter.compression import compress
+from clearweight.exporter.emission import Emitted, emit
+from clearweight.exporter.errors import RecipeError
+from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
+from clearweight.exporter.preparation import Prepared, prepare
+from clearweight.exporter.quality import accuracy, quality, retrain_floor
+from clearweight.exporter.recipe import Recipe
+from clearweight.exporter.report import ReportData, render_report
+from clearweight.exporter.training import Progress, silent
+
+# How many inputs the export-time checks of the explain graphs look at.
+VERIFIED_SAMPLES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Export:
+    """What an export left behind.
+
+    Attributes
+    ----------
+    path : the artifact; beside it lie the reference and the ONNX exchange forms
+    reference, compressed : both networks in deployable form
+    """
+
+    path: Path
+    reference_path: Path
+    onnx_path: Path
+    manifest: Manifest
+    prepared: Prepared
+    reference: Emitted
+    compressed: Emitted
+
+
+def environment(recipe: Recipe) -> dict[str, str]:
+    """Return what a byte-for-byte repetition needs to know."""
+    packages = ("torch", "onnx", "onnxruntime", "onnxscript", "numpy")
+    found = {package: version(package) for package in packages}
+    return found | {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "seed": str(recipe.seed),
+        "threads": str(recipe.threads),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Both networks on the same inputs, for the class that the reference predicts.
+
+    Attributes
+    ----------
+    reference, own : what their explain graphs answered
+    plain : the compressed network again, with the runtime's graph optimisation off
+    """
+
+    reference: Explained
+    own: Explained
+    plain: Explained
+
+
+def run_both(recipe: Recipe, reference: Emitted, own: Emitted, inputs: NDArray[np.float32]) -> Compared:
+    """Run the default explainer of both networks over ``inputs``."""
+    method, threads = recipe.default_explainer, recipe.threads
+    aim = explained(session(reference.graphs[method].model, threads=threads), inputs, None)
+    target = aim.logits.argmax(1).astype(np.int64)
+    graph = own.graphs[method].model
+    return Compared(
+        reference=aim,
+        own=explained(session(graph, threads=threads), inputs, target),
+        plain=explained(session_without_optimisation(graph, threads), inputs, target),
+    )
+
+
+def specification(emitted: Emitted) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return inputs and outputs of the predict graph as the protocol names them; the batch is -1."""
+    running = session(emitted.predict)
+
+    def spec(value: Any) -> TensorSpec:
+        return TensorSpec(value.name, "FP32", (-1, *(int(d) for d in value.shape[1:])))
+
+    return tuple(map(spec, running.get_inputs())), tuple(map(spec, running.get_outputs()))
+
+
+def describe(prepared: Prepared, reference: Emitted, own: Emitted, seen: Compared) -> Manifest:
+    """Return the manifest of the compressed network; ``seen`` covers the calibration split."""
+    recipe, test = prepared.recipe, prepared.test
+    method = recipe.default_explainer
+    scores = distances(seen.own.maps, seen.reference.maps)
+    floors = distances(seen.plain.maps, seen.own.maps)
+    disagreement = (seen.own.logits.argmax(1) != seen.reference.logits.argmax(1)).astype(np.float64)
+    inputs = prepared.inputs(test).numpy()
+    right = {id(e): accuracy(e, inputs, test.labels, recipe.threads) for e in (reference, own)}
+    declared, answered = specification(own)
+    return Manifest(
+        name=recipe.name,
+        version=recipe.version,
+        variant="compressed",
+        inputs=declared,
+        outputs=answered,
+        labels=prepared.labels,
+        preprocessing=prepared.preprocessing,
+        ledger=own.report.ledger(),
+        reference_quality=quality(reference, right[id(reference)], inputs),
+        compressed_quality=quality(own, right[id(own)], inputs),
+        explainers=own.records,
+        default_explainer=method,
+        fidelity=fidelity(
+            method,
+            scores,
+            agreement=1.0 - float(disagreement.mean()),
+            accuracy_drop=right[id(reference)] - right[id(own)],
+            budget=recipe.fidelity,
+            retrain_floor=retrain_floor(prepared, seen.reference),
+        ),
+        integrity=integrity_limit(seen.plain, seen.own),
+        drift=drift_null(method, scores, floors, disagreement),
+        canaries=Canaries(source=recipe.canaries.source, count=recipe.canaries.count),
+        splits=prepared.digests,
+        environment=environment(recipe),
+    )
+
+
+def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool = False) -> Export:
+    """Emit, calibrate and write: everything after the last training step."""
+    recipe = prepared.recipe
+    calibration = prepared.inputs(prepared.splits.calibration).numpy()
+    reference = emit(prepared.reference, recipe, calibration[:VERIFIED_SAMPLES])
+    own = emit(model, recipe, calibration[:VERIFIED_SAMPLES])
+    if recipe.default_explainer not in own.graphs:
+        raise RecipeError(f"default_explainer {recipe.default_explainer!r} does not work on this network.")
+    seen = run_both(recipe, reference, own, calibration)
+    manifest = describe(prepared, reference, own, seen)
+    raw = canary_inputs(prepared)
+    probes = preprocess(prepared.preprocessing, raw.inputs)
+    tested = run_both(recipe, reference, own, probes)
+    manifest = replace(manifest, canaries=replace(manifest.canaries, count=len(raw)))
+    page = render_report(
+        ReportData(
+            manifest=manifest,
+            inputs=probes,
+            labels=raw.labels,
+            maps_reference=tested.reference.maps,
+            maps_compressed=tested.own.maps,
+            null_scores=distances(seen.own.maps, seen.reference.maps)["pooled_cosine"],
+        )
+    )
+    # The artifact itself comes last: once it can be loaded, what belongs beside it is there. What an interrupted
+    # export left beside it is replaced.
+    reference_path = write_artifact(
+        out,
+        reference_manifest(manifest, reference, seen),
+        reference.contents
+        | {"canaries.safetensors": canary(raw, tested.reference, tested.reference).to_bytes()},
+        overwrite=True,
+    )
+    onnx_path = write_exchange(out, recipe, own, calibration)
+    path = write_artifact(
+        out,
+        manifest,
+        own.contents
+        | {
+            "canaries.safetensors": canary(raw, tested.reference, tested.own).to_bytes(),
+            "report.html": page.encode(),
+        },
+        overwrite=overwrite,
+    )
+    return Export(path, reference_path, onnx_path, manifest, prepared, reference, own)
+
+
+def reference_manifest(manifest: Manifest, reference: Emitted, seen: Compared) -> Manifest:
+    """Return the manifest of the uncompressed network that lies beside the artifact for shadow comparison."""
+    return replace(
+        manifest,
+        variant="reference",
+        ledger=reference.report.ledger(),
+        compressed_quality=manifest.reference_quality,
+        explainers=reference.records,
+        fidelity=None,
+        drift=None,
+        integrity=integrity_limit(seen.reference, seen.reference),
+    )
+
+
+def write_exchange(out: Path, recipe: Recipe, own: Emitted, calibration: NDArray[np.float32]) -> Path:
+    """Write the forms for people who only want ONNX: sparse initializers, and int8 calibrated on real inputs."""
+    return write_folder(
+        out / recipe.name / f"{recipe.version}-onnx",
+        {
+            "model.sparse.onnx": sparse_onnx(own.predict),
+            "model.int8.onnx": int8_onnx(own.predict, calibration).SerializeToString(deterministic=True),
+        },
+        overwrite=True,
+    )
+
+
+def export(
+    recipe: Recipe,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    overwrite: bool = False,
+    checkpoints: Checkpoints = Checkpoints(),  # noqa: B008 - without a folder it holds no state
+) -> Export:
+    """Do what a recipe says and leave ``OUT/NAME/VERSION`` behind, or nothing that loads.
+
+    Parameters
+    ----------
+    checkpoints : where finished work is kept, so that an interrupted export goes on after its last step
+
+    Raises
+    ------
+    ExporterError
+        Whatever of the recipe, the data, the model or a step is wrong (see `errors`).
+    ArtifactError
+        The version exists already and ``overwrite`` is False; found out before any work begins.
+    """
+    target = out / recipe.name / recipe.version
+    if target.exists() and not overwrite:
+        raise ArtifactExistsError(
+            f"{target} is already there. Choose another version in the recipe, or ask to overwrite it."
+        )
+    prepared = prepare(recipe, progress, checkpoints)
+    return finish(prepared, compress(prepared), out, overwrite=overwrite)

@@ -1,0 +1,84 @@
+"""How good a network is: its accuracy as shipped, its maps' faithfulness to itself, and the retrain floor."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from clearweight.artifact import Quality
+from clearweight.artifact.score import channel_sum
+from clearweight.exporter.calibration import Explained, distances, explained
+from clearweight.exporter.emission import Emitted
+from clearweight.exporter.errors import RecipeError
+from clearweight.exporter.evaluate import (
+    deletion_auc,
+    input_x_gradient,
+    mean,
+    occlusion,
+    spearman_to_own_occlusion,
+    top_class,
+)
+from clearweight.exporter.explain import build
+from clearweight.exporter.graph import session, to_onnx
+from clearweight.exporter.preparation import Prepared, train_reference
+
+# Occlusion and deletion cost hundreds of runs an image.
+FAITHFULNESS_SAMPLES = 100
+# Any seed but the reference's own.
+OTHER_SEED = 7919
+
+
+def accuracy(emitted: Emitted, inputs: NDArray[np.float32], labels: NDArray[np.int64], threads: int) -> float:
+    """Return the share of right answers of the graph that ships."""
+    running = session(emitted.predict, threads=threads)
+    name = running.get_inputs()[0].name
+    answers = [
+        running.run(None, {name: inputs[i : i + 256]})[0].argmax(1) for i in range(0, len(inputs), 256)
+    ]
+    return float((np.concatenate(answers) == labels).mean())
+
+
+def quality(emitted: Emitted, accuracy_value: float, inputs: NDArray[np.float32]) -> Quality:
+    """Return how accurate a model is and how faithful its maps are to itself, on the first inputs."""
+    images = torch.from_numpy(inputs[:FAITHFULNESS_SAMPLES])
+    targets = top_class(emitted.plain, images)
+    maps = channel_sum(input_x_gradient(emitted.plain, images, targets)).astype(np.float32)
+    occluded = occlusion(emitted.plain, images, targets)
+    return Quality(
+        accuracy=accuracy_value,
+        deletion_auc=mean(deletion_auc(emitted.plain, images, targets, maps)),
+        spearman_to_own_occlusion=mean(spearman_to_own_occlusion(maps, occluded)),
+    )
+
+
+def retrain_floor(prepared: Prepared, reference: Explained) -> float | None:
+    """Return the mean map cosine of an equally good network from another seed: what training alone keeps.
+
+    Parameters
+    ----------
+    reference : the reference on the calibration split
+
+    Returns
+    -------
+    None unless the recipe asks for it
+
+    Raises
+    ------
+    RecipeError
+        The recipe does not train the reference, or starts it from given weights, so that no independent one exists.
+    """
+    recipe = prepared.recipe
+    if not recipe.fidelity.retrain_floor:
+        return None
+    if recipe.reference is None or recipe.model.weights is not None:
+        raise RecipeError(
+            "fidelity.retrain_floor needs a reference that the recipe trains from scratch: give 'reference' and no "
+            "'model.weights'."
+        )
+    fitting = prepared.samples(prepared.splits.fit)
+    seed = recipe.seed + OTHER_SEED
+    other = train_reference(recipe, fitting, prepared.runtime, seed, prepared.digests, prepared.checkpoints)
+    graph = build(to_onnx(other, fitting.inputs[:2]), recipe.default_explainer, layer=recipe.gradcam_layer)
+    calibration = prepared.inputs(prepared.splits.calibration).numpy()
+    target = reference.logits.argmax(1).astype(np.int64)
+    maps = explained(session(graph.model, threads=recipe.threads), calibration, target).maps
+    return float(1.0 - np.nanmean(distances(maps, reference.maps)["cosine"]))

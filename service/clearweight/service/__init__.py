@@ -1,0 +1,45 @@
+"""Predict and explain from a compressed artifact, and watch its explanations.
+
+In process this needs numpy and ONNX Runtime alone; the server's parts (``clearweight.service.serve`` and below)
+are imported only when asked for.
+"""
+
+from clearweight.service.core.engine import Engine
+from clearweight.service.core.errors import (
+    InternalError,
+    InvalidRequestError,
+    LoadError,
+    NonFiniteOutputError,
+    NotFoundError,
+    QueueFullError,
+    ServiceError,
+    TooLargeError,
+    UnavailableError,
+    UnsupportedError,
+)
+from clearweight.service.core.options import EngineOptions
+from clearweight.service.core.types import Explanation, Limits, ModelHealth, ModelMetadata, Prediction
+from clearweight.service.drift import DriftReport, FidelityReport, IntegrityReport
+
+__all__ = [
+    "DriftReport",
+    "Engine",
+    "EngineOptions",
+    "Explanation",
+    "FidelityReport",
+    "IntegrityReport",
+    "InternalError",
+    "InvalidRequestError",
+    "Limits",
+    "LoadError",
+    "ModelHealth",
+    "ModelMetadata",
+    "NonFiniteOutputError",
+    "NotFoundError",
+    "Prediction",
+    "QueueFullError",
+    "ServiceError",
+    "TooLargeError",
+    "UnavailableError",
+    "UnsupportedError",
+]

@@ -1,0 +1,291 @@
+"""Predict and explain in process, with numpy and ONNX Runtime alone; the transports sit on the same object."""
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.service.core import answer
+from clearweight.service.core.datatypes import datatype_of
+from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError
+from clearweight.service.core.observer import Observer
+from clearweight.service.core.options import EngineOptions
+from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.repository import Repository, Slot
+from clearweight.service.core.types import (
+    Explanation,
+    InferRequest,
+    InferResponse,
+    ModelHealth,
+    ModelMetadata,
+    Prediction,
+    Scalar,
+    Tensor,
+)
+from clearweight.service.core.watch import Watch
+from clearweight.service.drift import DriftReport, IntegrityReport
+
+VERBS = ("predict", "explain")
+
+
+class Engine:
+    """All artifacts under a folder, ready to predict and explain.
+
+    Parameters
+    ----------
+    directory : path
+        One artifact (NAME/VERSION), the versions of one model, or a folder of models.
+    options : EngineOptions, optional
+    observer : Observer, optional
+    strict : bool
+        True raises when no model is ready, which is what a program in the same process wants; a server starts
+        anyway and shows the reason.
+
+    Raises
+    ------
+    NotFoundError
+        No artifact there.
+    LoadError, UnavailableError
+        With ``strict``: no model can be loaded, or none passes its tests.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        options: EngineOptions | None = None,
+        *,
+        observer: Observer | None = None,
+        strict: bool = True,
+    ) -> None:
+        self.options = options or EngineOptions()
+        self.observer = observer or Observer()
+        self.repository = Repository(
+            Path(directory),
+            threads=self.options.threads,
+            low_fidelity=self.options.low_fidelity,
+            observer=self.observer,
+        )
+        slots = list(self.repository)
+        if strict and not any(slot.ready for slot in slots):
+            first = slots[0]
+            if first.model is None:
+                raise LoadError(first.reason)
+            first.serving()
+        self._closing = threading.Event()
+        self._watch = Watch(slots, self.options, self.observer) if self.options.shadow > 0.0 else None
+        self._schedule: threading.Thread | None = None
+        if self.options.integrity_interval > 0.0:
+            self._schedule = threading.Thread(
+                target=self._self_tests, name="clearweight-integrity", daemon=True
+            )
+            self._schedule.start()
+
+    def close(self) -> None:
+        """Stop the background threads."""
+        self._closing.set()
+        if self._watch is not None:
+            self._watch.close()
+        if self._schedule is not None:
+            self._schedule.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- in process ---------------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        x: NDArray[Any] | Mapping[str, NDArray[Any]],
+        *,
+        model: str | None = None,
+        version: str | None = None,
+    ) -> Prediction:
+        """Predict a batch.
+
+        Parameters
+        ----------
+        x : array, shape (N, ...), or input name to array
+            The model's declared type, or the raw type of the manifest, which is then preprocessed here.
+        model, version : str, optional
+            Needed only where several are loaded; the version defaults to the highest.
+
+        Raises
+        ------
+        ServiceError
+            As a transport would report it: wrong shape or type, unknown model, model not ready.
+        """
+        response = self.infer(self._request(x, model, version, {}))
+        return Prediction(response.model, response.version, {t.name: t.values for t in response.outputs})
+
+    def explain(
+        self,
+        x: NDArray[Any] | Mapping[str, NDArray[Any]],
+        *,
+        target: int | NDArray[Any] | None = None,
+        method: str | None = None,
+        model: str | None = None,
+        version: str | None = None,
+    ) -> Explanation:
+        """Predict a batch and attribute one class per row to its inputs.
+
+        Parameters
+        ----------
+        target : int or integer array, shape (N,), optional
+            Class to explain; default the predicted one of each row.
+        method : str, optional
+            Default the manifest's default explainer.
+        """
+        parameters: dict[str, Scalar] = {}
+        if method is not None:
+            parameters["method"] = method
+        extra: tuple[Tensor, ...] = ()
+        if isinstance(target, np.ndarray):
+            extra = (Tensor(TARGET, "INT64", target.astype(np.int64, casting="safe")),)
+        elif target is not None:
+            parameters[TARGET] = int(target)
+        response = self.infer_explain(self._request(x, model, version, parameters, extra))
+        found = {tensor.name: tensor.values for tensor in response.outputs}
+        return Explanation(
+            model=response.model,
+            version=response.version,
+            map=found.pop(answer.MAP),
+            target=found.pop(TARGET),
+            completeness_error=found.pop(answer.COMPLETENESS, None),
+            outputs=found,
+            parameters=response.parameters,
+        )
+
+    def _request(
+        self,
+        x: NDArray[Any] | Mapping[str, NDArray[Any]],
+        model: str | None,
+        version: str | None,
+        parameters: Mapping[str, Scalar],
+        extra: tuple[Tensor, ...] = (),
+    ) -> InferRequest:
+        if model is None:
+            names = self.repository.names
+            if len(names) > 1:
+                raise InvalidRequestError(f"Several models are loaded, name one: {', '.join(names)}.")
+            model = names[0]
+        if not isinstance(x, Mapping):
+            x = {self.repository.slot(model, version).serving().input_names[0]: np.asarray(x)}
+        tensors = tuple(Tensor(name, datatype_of(values), values) for name, values in x.items())
+        return InferRequest(model, version, tensors + extra, parameters=parameters)
+
+    # -- for the transports -------------------------------------------------------------------------------------
+
+    def infer(self, request: InferRequest) -> InferResponse:
+        """Answer one predict request."""
+        slot = self.repository.slot(request.model, request.version)
+        response, feed = answer.predict(slot.serving(), request)
+        if self._watch is not None:
+            self._watch.sample(slot, feed)
+        return response
+
+    def infer_explain(self, request: InferRequest) -> InferResponse:
+        """Answer one explain request."""
+        slot = self.repository.slot(request.model, request.version)
+        model = slot.serving()
+        drift_state = slot.monitor.state if slot.monitor is not None else "disabled"
+        response, feed, found = answer.explain(model, request, self.options.limits, drift_state)
+        method = str(response.parameters["method"])
+        self.observer.explained(model.name, method, len(found.target), found.completeness_error)
+        if self._watch is not None:
+            self._watch.sample(slot, feed)
+        return response
+
+    def cost(self, verb: str, request: InferRequest) -> float:
+        """Estimate the seconds a request will take; 0 for one that will be refused anyway."""
+        slot = self.repository.slot(request.model, request.version)
+        if slot.model is None or not request.inputs:
+            return 0.0
+        shape = request.inputs[0].values.shape
+        return slot.model.seconds_per_row[verb] * (shape[0] if shape else 1)
+
+    def metadata(self, name: str, version: str | None = None) -> ModelMetadata:
+        """Describe a model.
+
+        Raises
+        ------
+        NotFoundError
+            No such model or version.
+        UnavailableError
+            It could not be loaded, so nobody knows what it takes.
+        """
+        slot = self.repository.slot(name, version)
+        if slot.model is None:
+            raise UnavailableError(f"Model {name!r} version {slot.version!r} is not loaded. {slot.reason}")
+        manifest = slot.model.manifest
+        properties = {
+            "variant": manifest.variant,
+            "model_sha256": manifest.manifest_sha256,
+            "raw_datatype": manifest.preprocessing.raw_datatype,
+            "explainers": ",".join(manifest.explainers),
+            "default_explainer": manifest.default_explainer or "",
+            "fidelity": slot.model.fidelity.state,
+        }
+        return ModelMetadata(
+            name,
+            tuple(self.repository.versions(name)),
+            "onnx_onnxv1",
+            manifest.inputs,
+            manifest.outputs,
+            properties,
+        )
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model's current version serves."""
+        return all(self.repository.slot(name).ready for name in self.repository.names)
+
+    def health(self, name: str, version: str | None = None) -> ModelHealth:
+        """Answer the three questions for one model."""
+        slot = self.repository.slot(name, version)
+        model = slot.model
+        return ModelHealth(
+            slot.name,
+            slot.version,
+            slot.ready,
+            slot.reason,
+            model.fidelity if model else None,
+            model.integrity if model else None,
+            self._drift(slot),
+        )
+
+    def self_test(self, name: str, version: str | None = None) -> IntegrityReport:
+        """Run the integrity check of one model now.
+
+        Raises
+        ------
+        UnavailableError
+            The model is not loaded.
+        """
+        slot = self.repository.slot(name, version)
+        if slot.model is None:
+            raise UnavailableError(f"Model {name!r} is not loaded. {slot.reason}")
+        return slot.model.self_test()
+
+    def drain_shadow(self) -> None:
+        """Wait until every queued comparison is done; for tests and orderly ends."""
+        if self._watch is not None:
+            self._watch.drain()
+
+    def _drift(self, slot: Slot) -> DriftReport:
+        if self._watch is not None:
+            return self._watch.report(slot)
+        reason = "Shadow comparison is off; start with --shadow SHARE to switch it on."
+        return DriftReport("disabled", reason, "none", 0.0)
+
+    def _self_tests(self) -> None:
+        while not self._closing.wait(self.options.integrity_interval):
+            for slot in self.repository:
+                for model in (slot.model, slot.reference):
+                    if model is not None:
+                        model.self_test()

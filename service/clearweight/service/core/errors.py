@@ -1,0 +1,70 @@
+"""What can go wrong in the service, free of any transport.
+
+::
+
+    ServiceError
+    ├── InvalidRequestError      (ValueError)           the caller's mistake: name, shape, type, size, parameter
+    ├── TooLargeError            (ValueError)           more bytes or elements than the limits allow
+    ├── NotFoundError            (LookupError)          no such model or version
+    ├── UnsupportedError         (NotImplementedError)  a feature this artifact was not built with
+    ├── QueueFullError           (RuntimeError)         the verb's bounded queue is full; try again later
+    ├── UnavailableError         (RuntimeError)         known, but not ready: refused, failed its self-test, draining
+    ├── LoadError                (RuntimeError)         an artifact that cannot be loaded at all
+    ├── NonFiniteOutputError     (ArithmeticError)      a result that JSON has no way to write
+    └── InternalError            (RuntimeError)         ours; the text is a reference, the cause is in the log only
+
+Each transport owns one table from these classes to its codes (``rest/errors.py``, ``rpc/errors.py``); a test
+demands that both tables are complete.
+"""
+
+import logging
+import secrets
+
+_LOG = logging.getLogger("clearweight.service")
+
+
+class ServiceError(Exception):
+    """Root of everything the service raises on purpose."""
+
+
+class InvalidRequestError(ServiceError, ValueError):
+    """The request contradicts the protocol or the model's metadata."""
+
+
+class TooLargeError(ServiceError, ValueError):
+    """The request is larger than the limits allow."""
+
+
+class NotFoundError(ServiceError, LookupError):
+    """No model or version of that name."""
+
+
+class UnsupportedError(ServiceError, NotImplementedError):
+    """The artifact was built without what was asked for."""
+
+
+class QueueFullError(ServiceError, RuntimeError):
+    """The verb's queue is full."""
+
+
+class UnavailableError(ServiceError, RuntimeError):
+    """The model or the service is known but does not take work now."""
+
+
+class LoadError(ServiceError, RuntimeError):
+    """An artifact cannot be loaded."""
+
+
+class NonFiniteOutputError(ServiceError, ArithmeticError):
+    """An output holds NaN or infinity and the reply was to be JSON."""
+
+
+class InternalError(ServiceError, RuntimeError):
+    """An unexpected failure, known to the caller by its reference only."""
+
+
+def internal(error: BaseException) -> InternalError:
+    """Log an unexpected exception under a fresh reference and return what the caller may see."""
+    reference = secrets.token_hex(4)
+    _LOG.error("Internal error. Reference %s.", reference, exc_info=error)
+    return InternalError(f"Internal error. Reference {reference}.")

@@ -1,0 +1,37 @@
+"""How an engine runs."""
+
+from dataclasses import dataclass, field
+
+from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.repository import LOW_FIDELITY
+from clearweight.service.core.types import Limits
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """How an engine runs; every default suits a small device.
+
+    ``shadow`` is the share of rows also run through the uncompressed reference (0 switches it off),
+    ``shadow_cpu_share`` what share of one core that may take. ``integrity_interval`` is seconds between self-tests
+    after the one at load, 0 for none. ``false_alarm_interval_days`` is for all drift charts of the device together.
+    """
+
+    threads: int = 1
+    low_fidelity: str = "refuse"
+    integrity_interval: float = 0.0
+    shadow: float = 0.0
+    shadow_queue: int = 64
+    shadow_cpu_share: float = 0.25
+    shadow_seed: int = 0
+    false_alarm_interval_days: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+
+    def __post_init__(self) -> None:
+        if self.low_fidelity not in LOW_FIDELITY:
+            raise InvalidRequestError(
+                f"low_fidelity is {self.low_fidelity!r}, expected one of {LOW_FIDELITY}."
+            )
+        if not 0.0 <= self.shadow <= 1.0 or not 0.0 < self.shadow_cpu_share <= 1.0:
+            raise InvalidRequestError(
+                f"shadow is {self.shadow} and shadow_cpu_share {self.shadow_cpu_share}, expected shares up to 1."
+            )

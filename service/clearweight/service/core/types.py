@@ -1,0 +1,108 @@
+"""The core's own request and reply; both transports translate to and from these and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.artifact import TensorSpec
+from clearweight.service.drift import DriftReport, FidelityReport, IntegrityReport
+
+Scalar: TypeAlias = bool | int | float | str
+"""What a protocol parameter may hold; anything per row is a tensor."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tensor:
+    """One named tensor with its protocol datatype.
+
+    ``values`` has the tensor's shape. ``BF16`` is carried as ``uint16`` bit patterns and ``BYTES`` as an object
+    array of ``bytes``, because numpy has no such types.
+    """
+
+    name: str
+    datatype: str
+    values: NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferRequest:
+    """One call of predict or explain; ``outputs`` None asks for all of them."""
+
+    model: str
+    version: str | None
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...] | None = None
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class InferResponse:
+    """The answer: tensors in the order asked, parameters that say how they came about."""
+
+    model: str
+    version: str
+    outputs: tuple[Tensor, ...]
+    parameters: Mapping[str, Scalar] = field(default_factory=dict)
+    id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Upper bounds on one request."""
+
+    body_bytes: int = 64 * 1024 * 1024
+    elements: int = 16 * 1024 * 1024
+    steps: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a model takes and gives."""
+
+    name: str
+    versions: tuple[str, ...]
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    properties: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """Outputs by name, first one the logits; who gave them."""
+
+    model: str
+    version: str
+    outputs: dict[str, NDArray[Any]]
+
+    @property
+    def logits(self) -> NDArray[Any]:
+        """The first output, float [N, classes]."""
+        return next(iter(self.outputs.values()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Explanation(Prediction):
+    """A prediction with its attribution map, the class it explains per row, and how it came about."""
+
+    map: NDArray[np.float32]
+    target: NDArray[np.int64]
+    completeness_error: NDArray[np.float32] | None
+    parameters: Mapping[str, Scalar]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelHealth:
+    """The three questions, answered for one model."""
+
+    model: str
+    version: str
+    ready: bool
+    reason: str
+    fidelity: FidelityReport | None
+    integrity: IntegrityReport | None
+    drift: DriftReport

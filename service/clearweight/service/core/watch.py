@@ -1,0 +1,109 @@
+"""Live drift beside the requests: samples rows, runs the reference in the background, keeps the verdicts."""
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.artifact import Artifact, ArtifactError, Drift
+from clearweight.service.core.errors import LoadError
+from clearweight.service.core.model import Model
+from clearweight.service.core.observer import Observer
+from clearweight.service.core.options import EngineOptions
+from clearweight.service.core.repository import Slot
+from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
+from clearweight.service.drift.monitor import METRIC, SERIES
+
+_ROWS = 8
+"""Rows per background job, so that one large batch cannot hold the queue."""
+
+
+class Watch:
+    """Compares a share of the rows with the uncompressed reference beside each artifact.
+
+    A model without a reference or without a shipped null is not watched; its report says why.
+    """
+
+    def __init__(self, slots: Iterable[Slot], options: EngineOptions, observer: Observer) -> None:
+        self._options, self._observer = options, observer
+        self._rng = np.random.default_rng(options.shadow_seed)
+        self._reasons: dict[Slot, str] = {}
+        watched = []
+        for slot in slots:
+            try:
+                slot.reference, shipped = self._reference(slot)
+                watched.append((slot, shipped))
+            except (ArtifactError, LoadError, OSError) as error:
+                self._reasons[slot] = str(error)
+        for slot, shipped in watched:
+            slot.monitor = Monitor(
+                shipped,
+                share=options.shadow,
+                interval_days=options.false_alarm_interval_days,
+                family=SERIES * len(watched),
+            )
+        self._worker = ShadowWorker(options.shadow_queue, options.shadow_cpu_share)
+
+    def _reference(self, slot: Slot) -> tuple[Model, Drift]:
+        if slot.model is None:
+            raise LoadError("The model is not loaded.")
+        ours = slot.model.manifest
+        if ours.drift is None or METRIC not in ours.drift.scores:
+            raise LoadError(f"The artifact ships no drift null for {METRIC}.")
+        path = slot.path.with_name(f"{slot.path.name}-reference")
+        if not path.is_dir():
+            raise LoadError(f"No reference beside the artifact: expected {path.name}.")
+        reference = Model(Artifact.open(path), threads=self._options.threads, observer=self._observer)
+        theirs = reference.manifest
+        if (theirs.inputs, theirs.outputs, theirs.default_explainer) != (
+            ours.inputs,
+            ours.outputs,
+            ours.default_explainer,
+        ):
+            raise LoadError("The reference takes other inputs or has another default explainer.")
+        if reference.integrity.state == "failed":
+            raise LoadError(f"The reference fails its self-test. {reference.integrity.reason}")
+        return reference, ours.drift
+
+    def sample(self, slot: Slot, feed: Mapping[str, NDArray[Any]]) -> None:
+        """Offer the rows of one answered request; returns at once whatever the background does."""
+        rows = len(next(iter(feed.values())))
+        if slot.model is None or slot.reference is None or slot.monitor is None:
+            self._observer.skipped(slot.name, "no_reference", rows)
+            return
+        chosen = np.flatnonzero(self._rng.random(rows) < self._options.shadow)
+        out = rows - chosen.size
+        if out:
+            slot.monitor.skip(sampled_out=out)
+            self._observer.skipped(slot.name, "sampled_out", out)
+        for start in range(0, chosen.size, _ROWS):
+            part = chosen[start : start + _ROWS]
+            # Indexing copies: the arrays may be views of a request body that is about to go.
+            inputs = {name: values[part] for name, values in feed.items()}
+            job = partial(self._compare, slot.model, slot.reference, slot.monitor, inputs)
+            if not self._worker.offer(job):
+                slot.monitor.skip(dropped=part.size)
+                self._observer.skipped(slot.name, "budget", part.size)
+
+    def _compare(
+        self, model: Model, reference: Model, monitor: Monitor, inputs: Mapping[str, NDArray[Any]]
+    ) -> None:
+        comparison = compare(reference.explain_default, model.explain_default, inputs)
+        monitor.observe(comparison)
+        self._observer.compared(model.name, "shadow", comparison)
+
+    def report(self, slot: Slot) -> DriftReport:
+        """Return what is known about one model's drift."""
+        if slot.monitor is not None:
+            return slot.monitor.report()
+        return DriftReport("disabled", self._reasons.get(slot, ""), "none", self._options.shadow)
+
+    def drain(self) -> None:
+        """Wait until every queued comparison is done."""
+        self._worker.drain()
+
+    def close(self) -> None:
+        """Stop the background thread."""
+        self._worker.close()

@@ -1,0 +1,32 @@
+"""Fidelity, integrity, drift: three questions about a compressed model's explanations, three tests.
+
+Statistics and verdicts on plain arrays; the models they speak about are handed in by the core.
+"""
+
+from clearweight.service.drift.bernoulli_cusum import BernoulliCusum
+from clearweight.service.drift.ewma import Ewma
+from clearweight.service.drift.fidelity import FidelityReport, check_fidelity
+from clearweight.service.drift.integrity import IntegrityReport, check_integrity
+from clearweight.service.drift.monitor import DriftReport, Monitor
+from clearweight.service.drift.shadow import Comparison, ShadowWorker, compare
+
+DETECTORS: dict[str, type[Ewma | BernoulliCusum]] = {
+    Ewma.name: Ewma,
+    BernoulliCusum.name: BernoulliCusum,
+}
+"""Every chart, by its name in the literature."""
+
+__all__ = [
+    "DETECTORS",
+    "BernoulliCusum",
+    "Comparison",
+    "DriftReport",
+    "Ewma",
+    "FidelityReport",
+    "IntegrityReport",
+    "Monitor",
+    "ShadowWorker",
+    "check_fidelity",
+    "check_integrity",
+    "compare",
+]

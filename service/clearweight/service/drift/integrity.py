@@ -1,0 +1,87 @@
+"""Question two: does this device reproduce the compressed model's own stored answers?
+
+Deterministic, hence a level test within the runtime floor: catches damaged files, wrong kernels, another runtime
+or processor.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.artifact import IntegrityLimit
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrityReport:
+    """Verdict and worst values over all canaries; ``state`` is ``passed`` or ``failed``."""
+
+    state: str
+    reason: str
+    canaries: int
+    logits_error: float
+    map_cosine: float | None
+    map_q999: float | None
+    limit: IntegrityLimit
+
+
+def check_integrity(
+    limit: IntegrityLimit,
+    logits: tuple[NDArray[Any], NDArray[Any]],
+    maps: tuple[NDArray[Any], NDArray[Any]] | None,
+) -> IntegrityReport:
+    """Compare what this device computed with what the artifact stores; every canary must be within the limits.
+
+    Parameters
+    ----------
+    logits : (expected, found), float, shape (n, classes)
+    maps : (expected, found), float, shape (n, ...), or None for an artifact without explainers
+    """
+    if len(logits[0]) == 0:
+        return IntegrityReport("failed", "The artifact carries no canaries.", 0, 0.0, None, None, limit)
+    expected, found = (side.astype(np.float64) for side in logits)
+    problems = []
+    logits_error = _worst(np.abs(expected - found))
+    if not logits_error <= limit.logits_atol:
+        problems.append(f"Logits differ by {logits_error:.3g}, allowed is {limit.logits_atol:.3g}.")
+    cosine = q999 = None
+    if maps is not None:
+        cosine, q999 = map_agreement(*maps)
+        if not cosine >= limit.map_cosine_min:
+            problems.append(
+                f"A map has cosine {cosine:.6f} to the stored one, expected {limit.map_cosine_min:.6f}."
+            )
+        if not q999 <= limit.map_q999_max:
+            problems.append(
+                f"A map differs by {q999:.3g} of its maximum, allowed is {limit.map_q999_max:.3g}."
+            )
+    state = "failed" if problems else "passed"
+    return IntegrityReport(state, " ".join(problems), len(expected), logits_error, cosine, q999, limit)
+
+
+def map_agreement(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    """Return the lowest cosine and the highest 99.9 % error over the map's maximum, over all rows.
+
+    Two all-zero maps agree (1, 0); one all-zero map against another does not (0, infinity).
+    """
+    cosines, errors = [], []
+    for stored, computed in zip(expected.astype(np.float64), found.astype(np.float64), strict=True):
+        norms = float(np.linalg.norm(stored)), float(np.linalg.norm(computed))
+        scale = float(np.abs(stored).max())
+        if norms == (0.0, 0.0):
+            cosines.append(1.0)
+            errors.append(0.0)
+        elif 0.0 in norms or not math.isfinite(sum(norms)):
+            cosines.append(0.0)
+            errors.append(math.inf)
+        else:
+            cosines.append(float((stored * computed).sum()) / (norms[0] * norms[1]))
+            errors.append(float(np.quantile(np.abs(stored - computed), 0.999)) / scale)
+    return min(cosines), max(errors)
+
+
+def _worst(error: NDArray[Any]) -> float:
+    worst = float(error.max())
+    return worst if math.isfinite(worst) else math.inf

@@ -1,0 +1,86 @@
+"""Question three's measurement: the same inputs through the uncompressed reference, in the background.
+
+A bounded queue and one thread with a bounded share of a core. Work that finds the queue full is dropped and
+counted; nothing here ever makes a request wait.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.artifact import SCORES
+
+_LOG = logging.getLogger("clearweight.service")
+
+Explain = Callable[[Mapping[str, NDArray[Any]], NDArray[np.int64]], tuple[NDArray[Any], NDArray[Any]]]
+"""(inputs, target [N], -1 = arg-max) -> (maps [N, ...], logits [N, C])."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """Paired scores of some rows: distances per metric, NaN where a map is undefined; disagreeing predictions."""
+
+    scores: Mapping[str, NDArray[np.float64]]
+    disagreement: NDArray[np.bool_]
+
+
+def compare(reference: Explain, compressed: Explain, inputs: Mapping[str, NDArray[Any]]) -> Comparison:
+    """Explain the reference's class in both models and score the maps against each other."""
+    rows = len(next(iter(inputs.values())))
+    expected, logits = reference(inputs, np.full(rows, -1, dtype=np.int64))
+    target = logits.argmax(axis=1).astype(np.int64)
+    found, answers = compressed(inputs, target)
+    scores = {name: np.asarray(score(expected, found), dtype=np.float64) for name, score in SCORES.items()}
+    return Comparison(scores, answers.argmax(axis=1) != target)
+
+
+class ShadowWorker:
+    """Runs jobs one after another in a daemon thread, pausing so that it uses at most ``cpu_share`` of a core."""
+
+    def __init__(self, capacity: int, cpu_share: float) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(capacity)
+        self._pause_per_second = (1.0 - cpu_share) / cpu_share
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="clearweight-shadow", daemon=True)
+        self._thread.start()
+
+    def offer(self, job: Callable[[], None]) -> bool:
+        """Queue a job if there is room; False says it was dropped."""
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            return False
+        return True
+
+    def drain(self) -> None:
+        """Wait until everything queued so far has run."""
+        self._jobs.join()
+
+    def close(self) -> None:
+        """Stop after the running job; queued ones are forgotten."""
+        self._closing.set()
+        try:
+            self._jobs.put_nowait(None)
+        except queue.Full:
+            pass  # the thread is busy and will see the event at its next job
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._closing.is_set():
+            job = self._jobs.get()
+            started = time.perf_counter()
+            try:
+                if job is not None:
+                    job()
+            except Exception:
+                _LOG.exception("A shadow comparison failed.")
+            finally:
+                self._jobs.task_done()
+            self._closing.wait((time.perf_counter() - started) * self._pause_per_second)

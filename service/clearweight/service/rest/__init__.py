@@ -1,0 +1,6 @@
+"""REST over the core: Open Inference Protocol, KServe V1, TorchServe's explain path."""
+
+from clearweight.service.rest.app import create_app
+from clearweight.service.rest.errors import STATUS
+
+__all__ = ["STATUS", "create_app"]

@@ -1,0 +1,85 @@
+"""``inference.GRPCInferenceService``: the Open Inference Protocol over gRPC."""
+
+from importlib.metadata import version as installed_version
+from typing import Any
+
+from clearweight.service.core.dataplane import EXTENSIONS, NAME, Dataplane
+from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.rpc.errors import code_of
+from clearweight.service.rpc.generated import open_inference_pb2 as oip
+from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
+from clearweight.service.rpc.tensors import decode_infer, encode_infer
+
+
+class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
+    """Translates; everything else is the dataplane's."""
+
+    def __init__(self, plane: Dataplane) -> None:
+        self._plane, self._engine = plane, plane.engine
+        self._limits = plane.engine.options.limits
+
+    async def ServerLive(self, request: oip.ServerLiveRequest, context: Any) -> oip.ServerLiveResponse:  # noqa: N802  # the protocol's name
+        """The process answers."""
+        del request, context
+        return oip.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: oip.ServerReadyRequest, context: Any) -> oip.ServerReadyResponse:  # noqa: N802  # the protocol's name
+        """Every model serves and new work is welcome."""
+        del request, context
+        return oip.ServerReadyResponse(ready=self._plane.ready)
+
+    async def ModelReady(self, request: oip.ModelReadyRequest, context: Any) -> oip.ModelReadyResponse:  # noqa: N802  # the protocol's name
+        """Whether one model serves."""
+        del context
+        slot = self._engine.repository.slot(request.name, request.version or None)
+        return oip.ModelReadyResponse(ready=slot.ready and not self._plane.draining)
+
+    async def ServerMetadata(
+        self, request: oip.ServerMetadataRequest, context: Any
+    ) -> oip.ServerMetadataResponse:  # noqa: N802  # the protocol's name
+        """Name, version and extensions of the server."""
+        del request, context
+        return oip.ServerMetadataResponse(
+            name=NAME, version=installed_version("clearweight"), extensions=EXTENSIONS
+        )
+
+    async def ModelMetadata(
+        self, request: oip.ModelMetadataRequest, context: Any
+    ) -> oip.ModelMetadataResponse:  # noqa: N802  # the protocol's name
+        """What a model takes and gives."""
+        del context
+        found = self._engine.metadata(request.name, request.version or None)
+        tensor = oip.ModelMetadataResponse.TensorMetadata
+        return oip.ModelMetadataResponse(
+            name=found.name,
+            versions=found.versions,
+            platform=found.platform,
+            inputs=[
+                tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in found.inputs
+            ],
+            outputs=[
+                tensor(name=spec.name, datatype=spec.datatype, shape=spec.shape) for spec in found.outputs
+            ],
+            properties=found.properties,
+        )
+
+    async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:  # noqa: N802  # the protocol's name
+        """Predict; with the parameter ``explain`` true, explain."""
+        del context
+        explain = request.parameters["explain"] if "explain" in request.parameters else None
+        with self._plane.call(
+            "explain" if explain is not None and explain.bool_param else "predict", "grpc"
+        ) as call:
+            call.code = "CANCELLED"  # stands if the caller goes away before anything else is known
+            try:
+                if explain is not None and explain.WhichOneof("parameter_choice") != "bool_param":
+                    raise InvalidRequestError("Parameter 'explain' is no boolean.")
+                self._plane.label(call, request.model_name, request.model_version or None)
+                asked = decode_infer(request, self._limits)
+                answer = await self._plane.answer(call, asked)
+                reply = encode_infer(answer, raw=bool(request.raw_input_contents))
+            except Exception as error:
+                call.code = code_of(error).name
+                raise
+            call.code = "OK"
+            return reply

@@ -1,0 +1,90 @@
+"""The gRPC server: both services, standard health and reflection, on one port."""
+
+import asyncio
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from clearweight.service.core.dataplane import Dataplane
+from clearweight.service.core.errors import LoadError
+from clearweight.service.rpc.errors import ErrorInterceptor
+from clearweight.service.rpc.explain import ExplainServicer
+from clearweight.service.rpc.generated import (
+    explain_pb2,
+    explain_pb2_grpc,
+    open_inference_pb2,
+    open_inference_pb2_grpc,
+)
+from clearweight.service.rpc.oip import InferenceServicer
+
+SERVICES = (
+    open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name,
+    explain_pb2.DESCRIPTOR.services_by_name["ExplainService"].full_name,
+)
+# Generated code carries no types.
+_ADD_INFERENCE: Any = open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
+_ADD_EXPLAIN: Any = explain_pb2_grpc.add_ExplainServiceServicer_to_server
+_FRAME = 64 * 1024
+_HEALTH_SECONDS = 1.0
+
+
+class RpcServer:
+    """A grpc.aio server over a dataplane, in the running event loop.
+
+    Parameters
+    ----------
+    address : str
+        ``host:port``; port 0 takes a free one, told by ``port``.
+    """
+
+    def __init__(self, plane: Dataplane, address: str) -> None:
+        self._plane = plane
+        # A message is a body and a little framing; both transports share one limit.
+        longest = plane.engine.options.limits.body_bytes + _FRAME
+        self._server = grpc.aio.server(
+            interceptors=(ErrorInterceptor(),),
+            options=[
+                ("grpc.max_receive_message_length", longest),
+                ("grpc.max_send_message_length", longest),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        _ADD_INFERENCE(InferenceServicer(plane), self._server)
+        _ADD_EXPLAIN(ExplainServicer(plane), self._server)
+        self._health: Any = HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise LoadError(f"Cannot listen for gRPC on {address}: {error}.") from error
+        self._reporter: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Accept calls and keep the health service true."""
+        await self.report()
+        await self._server.start()
+        self._reporter = asyncio.create_task(self._report())
+
+    async def report(self) -> None:
+        """Tell the health service whether the dataplane is ready, now."""
+        status = health_pb2.HealthCheckResponse
+        state = status.SERVING if self._plane.ready else status.NOT_SERVING
+        for service in ("", *SERVICES):
+            await self._health.set(service, state)
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(_HEALTH_SECONDS)
+            await self.report()
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, let running ones finish within ``grace`` seconds."""
+        if self._reporter is not None:
+            self._reporter.cancel()
+        await self._server.stop(grace)

@@ -1,0 +1,137 @@
+"""Open Inference Protocol messages to the core's types and back."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.service.core.datatypes import DATATYPES, Datatype, datatype, from_bytes, to_bytes
+from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.types import InferRequest, InferResponse, Limits, Scalar, Tensor
+from clearweight.service.core.validation import check_shape
+from clearweight.service.rpc.generated import open_inference_pb2 as oip
+
+CONTENTS: dict[str, str] = {
+    "BOOL": "bool_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+"""Typed field per datatype; FP16 and BF16 travel raw only."""
+
+
+def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest:
+    """Read a ModelInferRequest.
+
+    Raises
+    ------
+    InvalidRequestError
+        Raw entries that do not match the inputs, raw together with typed contents, or a typed field that does not
+        belong to the datatype.
+    """
+    raws = request.raw_input_contents
+    if not request.inputs:
+        raise InvalidRequestError("The request has no inputs, expected at least one tensor.")
+    if raws and len(raws) != len(request.inputs):
+        raise InvalidRequestError(f"There are {len(raws)} raw entries for {len(request.inputs)} inputs.")
+    tensors = []
+    for index, entry in enumerate(request.inputs):
+        kind = datatype(entry.datatype, f"Input {entry.name!r}")
+        shape = check_shape(entry.name, list(entry.shape), limits)
+        if raws:
+            if entry.HasField("contents") and entry.contents.ListFields():
+                raise InvalidRequestError(f"Input {entry.name!r} has both raw and typed contents.")
+            values = from_bytes(entry.name, kind, shape, raws[index])
+        else:
+            values = _read_contents(entry.name, kind, shape, entry.contents)
+        tensors.append(Tensor(entry.name, kind.name, values))
+    return InferRequest(
+        request.model_name,
+        request.model_version or None,
+        tuple(tensors),
+        tuple(output.name for output in request.outputs) or None,
+        decode_parameters(request.parameters),
+        request.id or None,
+    )
+
+
+def encode_infer(response: InferResponse, *, raw: bool) -> oip.ModelInferResponse:
+    """Write a ModelInferResponse, raw exactly when the request was."""
+    message = oip.ModelInferResponse(
+        model_name=response.model, model_version=response.version, id=response.id or ""
+    )
+    encode_parameters(response.parameters, message.parameters)
+    for tensor in response.outputs:
+        kind = DATATYPES[tensor.datatype]
+        entry = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.values.shape)
+        if raw:
+            message.raw_output_contents.append(to_bytes(kind, tensor.values))
+        else:
+            _write_contents(kind, tensor.values, entry.contents)
+    return message
+
+
+def decode_parameters(parameters: Mapping[str, oip.InferParameter]) -> dict[str, Scalar]:
+    """Read protocol parameters; one without a value is refused."""
+    found: dict[str, Scalar] = {}
+    for key, parameter in parameters.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        if choice is None:
+            raise InvalidRequestError(f"Parameter {key!r} has no value.")
+        found[key] = getattr(parameter, choice)
+    return found
+
+
+def encode_parameters(parameters: Mapping[str, Scalar], into: Any) -> None:
+    """Write protocol parameters into a message's map."""
+    for key, value in parameters.items():
+        if isinstance(value, bool):
+            into[key].bool_param = value
+        elif isinstance(value, int):
+            into[key].int64_param = value
+        elif isinstance(value, str):
+            into[key].string_param = value
+        else:
+            into[key].double_param = value
+
+
+def _read_contents(
+    name: str, kind: Datatype, shape: tuple[int, ...], contents: oip.InferTensorContents
+) -> NDArray[Any]:
+    field = CONTENTS.get(kind.name)
+    if field is None:
+        raise InvalidRequestError(f"Input {name!r} has datatype {kind.name}, which travels raw only.")
+    surplus = [found.name for found, _ in contents.ListFields() if found.name != field]
+    if surplus:
+        raise InvalidRequestError(f"Input {name!r} is {kind.name} but fills {surplus[0]}, expected {field}.")
+    items = getattr(contents, field)
+    count = int(np.prod(shape, dtype=np.int64))
+    if len(items) != count:
+        raise InvalidRequestError(
+            f"Input {name!r} has {len(items)} elements, but its shape {list(shape)} needs {count}."
+        )
+    if kind.dtype.kind == "O":
+        values = np.empty(count, dtype=object)
+        values[:] = list(items)
+        return values.reshape(shape)
+    wide = np.array(items, dtype=np.uint64 if kind.dtype.kind == "u" else None)
+    values = wide.astype(kind.dtype)
+    if kind.json == "integer" and not np.array_equal(values, wide):
+        raise InvalidRequestError(f"Input {name!r} holds an element out of range of {kind.name}.")
+    return values.reshape(shape)
+
+
+def _write_contents(kind: Datatype, values: NDArray[Any], contents: oip.InferTensorContents) -> None:
+    field = CONTENTS.get(kind.name)
+    if field is None:
+        raise InvalidRequestError(f"An output is {kind.name}, which travels raw only: send raw inputs.")
+    getattr(contents, field).extend(values.ravel().tolist())

@@ -1,0 +1,81 @@
+"""Settings of the server, from arguments and from the environment (prefix ``CLEARWEIGHT_``)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from clearweight.service.core.dataplane import LaneOptions
+from clearweight.service.core.options import EngineOptions
+from clearweight.service.core.types import Limits
+
+
+class Settings(BaseSettings):
+    """All of them; ``CLEARWEIGHT_HTTP_PORT=0`` in the environment is ``http_port=0`` here."""
+
+    model_config = SettingsConfigDict(env_prefix="CLEARWEIGHT_", extra="forbid", frozen=True)
+
+    models: Path
+    """An artifact, the versions of a model, or a folder of models."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for all."""
+    http_port: int = Field(default=8080, ge=0, le=65535)
+    """REST and metrics; 0 takes a free port."""
+    grpc_port: int = Field(default=8081, ge=0, le=65535)
+    """gRPC; 0 takes a free port."""
+    threads: int = Field(default=1, ge=1)
+    """ONNX Runtime threads per run."""
+    predict_workers: int = Field(default=2, ge=1)
+    """Predict runs at a time."""
+    predict_queue: int = Field(default=64, ge=0)
+    """Predict requests that may wait; one more is refused with 429."""
+    explain_workers: int = Field(default=1, ge=1)
+    """Explain runs at a time."""
+    explain_queue: int = Field(default=16, ge=0)
+    """Explain requests that may wait."""
+    inline_seconds: float = Field(default=0.001, ge=0.0)
+    """Work estimated below this runs in the event loop, without a change of threads; 0 never does."""
+    max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    """Longest request body or message, both transports."""
+    max_elements: int = Field(default=16 * 1024 * 1024, ge=1)
+    """Most elements one tensor may claim."""
+    low_fidelity: Literal["refuse", "annotate"] = "refuse"
+    """A model that fails its fidelity test: refuse to serve it, or serve it and say so in every explanation."""
+    integrity_interval: float = Field(default=3600.0, ge=0.0)
+    """Seconds between self-tests after the one at start; 0 for none."""
+    shadow: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of rows also run through the uncompressed reference beside the artifact."""
+    shadow_queue: int = Field(default=64, ge=1)
+    """Comparisons that may wait; more are dropped and counted."""
+    shadow_cpu_share: float = Field(default=0.25, gt=0.0, le=1.0)
+    """Share of one core that comparisons may use."""
+    false_alarm_interval_days: float = Field(default=30.0, gt=0.0)
+    """Wanted time between false drift alarms of this device, over all its charts."""
+    drain_seconds: float = Field(default=0.0, ge=0.0)
+    """Pause between readiness off and the end of listening, for a load balancer to notice."""
+    grace_seconds: float = Field(default=30.0, ge=0.0)
+    """Longest wait for requests in flight at the end."""
+
+    def engine(self) -> EngineOptions:
+        """Return the engine's part."""
+        return EngineOptions(
+            threads=self.threads,
+            low_fidelity=self.low_fidelity,
+            integrity_interval=self.integrity_interval,
+            shadow=self.shadow,
+            shadow_queue=self.shadow_queue,
+            shadow_cpu_share=self.shadow_cpu_share,
+            false_alarm_interval_days=self.false_alarm_interval_days,
+            limits=Limits(body_bytes=self.max_body_bytes, elements=self.max_elements),
+        )
+
+    def lanes(self) -> LaneOptions:
+        """Return the dataplane's part."""
+        return LaneOptions(
+            predict_workers=self.predict_workers,
+            predict_queue=self.predict_queue,
+            explain_workers=self.explain_workers,
+            explain_queue=self.explain_queue,
+            inline_seconds=self.inline_seconds,
+        )

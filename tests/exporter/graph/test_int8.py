@@ -1,0 +1,101 @@
+"""Static 8-bit quantization: near the float model, self-contained and quiet."""
+
+import logging
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from clearweight.exporter.graph import ParameterError, int8_onnx, session, to_onnx
+
+
+def test_logits_stay_near_and_top_classes_agree(network):
+    module, images = network
+    model = to_onnx(module, images)
+    feed = {"input": images.numpy()}
+
+    exact = session(model).run(None, feed)[0]
+    coarse = session(int8_onnx(model, images.numpy())).run(None, feed)[0]
+
+    assert 0 < np.abs(coarse - exact).max() < 0.05 * np.ptp(exact)
+
+
+def test_weights_are_symmetric_int8_with_a_scale_per_output(pooled_cnn):
+    module, images = pooled_cnn
+    model = int8_onnx(to_onnx(module, images), images.numpy())
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+
+    weight, scale = arrays["conv1.weight_quantized"], arrays["conv1.weight_scale"]
+
+    assert weight.dtype == np.int8
+    assert scale.shape == (6,)
+    assert not np.any(arrays["conv1.weight_zero_point"])
+    exact = module.conv1.weight.detach().numpy()
+    assert np.abs(weight * scale[:, None, None, None] - exact).max() <= scale.max() / 2 * 1.001
+
+
+def test_ranges_are_those_of_the_calibration_inputs(pooled_cnn):
+    module, images = pooled_cnn
+    model = to_onnx(module, images)
+
+    scales = []
+    for factor in (1.0, 3.0):
+        quantized = int8_onnx(model, images.numpy() * np.float32(factor))
+        arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+        scales.append(float(arrays["input_scale"]))
+    span = float(images.max().clamp(min=0) - images.min().clamp(max=0))
+
+    assert scales[0] == pytest.approx(span / 255, rel=1e-3)
+    assert scales[1] == pytest.approx(3 * scales[0], rel=1e-3)
+
+
+def test_only_standard_operators_and_nothing_of_the_host_remain(pooled_cnn):
+    module, images = pooled_cnn
+    model = int8_onnx(to_onnx(module, images), images.numpy())
+    content = model.SerializeToString()
+
+    assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
+    assert not model.producer_name
+    assert not model.metadata_props
+    assert tempfile.gettempdir().encode() not in content
+
+
+def test_a_large_layer_takes_a_quarter():
+    module = torch.nn.Linear(400, 50)
+    images = torch.randn(9, 400)
+    model = to_onnx(module, images)
+
+    quantized = int8_onnx(model, images.numpy())
+
+    assert len(quantized.SerializeToString()) < 0.3 * len(model.SerializeToString())
+
+
+def test_nothing_is_left_behind_printed_or_logged(perceptron, tmp_path, monkeypatch, capfd, caplog):
+    module, images = perceptron
+    model = to_onnx(module, images)
+    before = model.SerializeToString()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    level = logging.getLogger().level
+
+    int8_onnx(model, images.numpy())
+
+    assert list(Path(tmp_path).iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+    assert [record for record in caplog.records if record.levelno >= logging.INFO] == []
+    assert logging.getLogger().level == level
+    assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [np.zeros((3, 1, 8, 9), np.float32), np.zeros((0, 1, 8, 8), np.float32), np.zeros((3, 1, 8, 8))],
+)
+def test_inputs_that_do_not_fit_are_a_named_error(perceptron, calibration):
+    model = to_onnx(*perceptron)
+
+    with pytest.raises(ParameterError, match=r"expected \(n, 1, 8, 8\) with n >= 1 and float32"):
+        int8_onnx(model, calibration)

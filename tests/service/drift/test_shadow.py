@@ -1,0 +1,74 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from clearweight.artifact import SCORES
+from clearweight.service.drift import ShadowWorker, compare
+from tests.service import artifacts
+
+
+def explainer(net):
+    def explain(feed, target):
+        x = feed["input"]
+        logits = net.logits(x)
+        chosen = np.where(target < 0, logits.argmax(axis=1), target)
+        return net.explain(x, chosen), logits
+
+    return explain
+
+
+def test_both_models_explain_the_references_class():
+    reference = artifacts.network()
+    compressed = artifacts.pruned(reference, 0.4)
+    x = artifacts.inputs(30)
+    c = reference.logits(x).argmax(axis=1)
+
+    found = compare(explainer(reference), explainer(compressed), {"input": x})
+
+    assert set(found.scores) == set(SCORES)
+    a, b = reference.explain(x, c).reshape(30, -1), compressed.explain(x, c).reshape(30, -1)
+    slow = [1 - p @ q / np.sqrt((p @ p) * (q @ q)) for p, q in zip(a.astype(float), b.astype(float), strict=True)]
+    assert np.allclose(found.scores["cosine"], slow, atol=1e-6)
+    assert np.array_equal(found.disagreement, compressed.logits(x).argmax(axis=1) != c)
+    assert found.disagreement.any()
+
+
+def test_a_full_queue_drops_at_once():
+    gate, worker = threading.Event(), ShadowWorker(2, 1.0)
+    worker.offer(gate.wait)
+    while not worker._jobs.empty():
+        time.sleep(0.001)
+
+    started = time.perf_counter()
+    taken = [worker.offer(gate.wait) for _ in range(5)]
+
+    assert taken == [True, True, False, False, False]
+    assert time.perf_counter() - started < 0.1
+    gate.set()
+    worker.drain()
+    worker.close()
+
+
+def test_a_failing_comparison_does_not_end_the_worker(caplog):
+    worker, done = ShadowWorker(4, 1.0), threading.Event()
+    worker.offer(lambda: 1 / 0)
+    worker.offer(done.set)
+
+    assert done.wait(5)
+    worker.close()
+    assert "shadow comparison failed" in caplog.text
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_the_worker_keeps_to_its_share_of_a_core(share):
+    worker, runs = ShadowWorker(64, share), []
+    for _ in range(4):
+        worker.offer(lambda: (time.sleep(0.02), runs.append(time.perf_counter())))
+    started = time.perf_counter()
+    worker.drain()
+    worker.close()
+
+    # Three pauses lie between four runs.
+    assert runs[-1] - started >= 0.9 * 0.02 * (1 + 3 / share)

@@ -1,0 +1,138 @@
+import shutil
+import subprocess
+from dataclasses import replace
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from clearweight.service import EngineOptions
+from tests.service import artifacts
+from tests.service.conftest import open_service
+from tests.service.rest.test_conformance import EXPLAIN, INFER, body, failed
+from tests.service.rpc.test_oip import request
+
+
+@pytest.fixture
+def watched(models):
+    yield from open_service(models / "tiny" / "10", EngineOptions(shadow=1.0, shadow_cpu_share=1.0))
+
+
+def samples(http):
+    text = http.get("/metrics").text
+    families = text_string_to_metric_families(text)
+    return {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+
+
+def value(found, name, **labels):
+    return found["clearweight_" + name, tuple(sorted(labels.items()))]
+
+
+def use(service):
+    service.http.post(INFER, json=body())
+    service.http.post(EXPLAIN, json=body())
+    service.http.post(INFER, json={})
+    service.http.post("/v2/models/somebody-elses-secret/infer", json=body())
+    service.engine.drain_shadow()
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: install Debian's prometheus package")
+def test_promtool_finds_nothing_to_say(watched):
+    use(watched)
+    text = watched.http.get("/metrics").content
+
+    found = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
+
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
+
+
+def test_requests_are_counted_with_their_codes_and_time(watched):
+    use(watched)
+    found = samples(watched.http)
+
+    which = {"model": "tiny", "version": "10", "protocol": "rest"}
+    assert value(found, "requests_total", code="200", verb="predict", **which) == 1
+    assert value(found, "requests_total", code="400", verb="predict", **which) == 1
+    assert value(found, "requests_total", code="200", verb="explain", **which) == 1
+    assert value(found, "request_duration_seconds_count", verb="predict", **which) == 2
+    assert value(found, "batch_size_sum", verb="predict") == 2
+    assert value(found, "explain_forward_passes_total", model="tiny") == 2
+    assert value(found, "explain_completeness_error_count", model="tiny", method="input_x_gradient") == 2
+
+
+def test_callers_cannot_invent_label_values(watched):
+    use(watched)
+
+    text = watched.http.get("/metrics").text
+
+    assert "somebody" not in text
+    assert 'model="unknown"' in text
+
+
+def test_both_transports_share_one_label_set(service, channel):
+    from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
+
+    service.http.post(INFER, json=body())
+    oip_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request())
+    found = samples(service.http)
+
+    for protocol, code in (("rest", "200"), ("grpc", "OK")):
+        which = {"model": "tiny", "version": "10", "verb": "predict", "protocol": protocol}
+        assert value(found, "requests_total", code=code, **which) == 1
+
+
+def test_drift_is_exposed_as_distances_with_the_threshold_the_service_uses(watched):
+    use(watched)
+    found, report = samples(watched.http), watched.engine.health("tiny").drift
+
+    which = {"model": "tiny", "version": "10"}
+    assert value(found, "attribution_drift_compared_total", model="tiny", source="shadow") == 4
+    assert value(found, "attribution_drift_count", model="tiny", metric="pooled_cosine", source="shadow") == 4
+    assert value(found, "attribution_drift_threshold", metric="pooled_cosine", **which) == report.series[0].limit
+    assert value(found, "attribution_drift_statistic", metric="pooled_cosine", **which) == report.series[0].statistic
+    assert value(found, "attribution_drift_window", metric="cosine", stat="mean", **which) >= 0
+    assert value(found, "attribution_drift_last_sample_timestamp_seconds", **which) > 1.7e9
+    metrics = {dict(labels)["metric"] for name, labels in found if name == "clearweight_attribution_drift_count"}
+    assert metrics == {"cosine", "pooled_cosine", "pooled_top10_iou", "pooled_spearman", "disagreement"}
+
+
+def test_verdicts_are_gauges(watched):
+    found = samples(watched.http)
+    which = {"model": "tiny", "version": "10"}
+    assert value(found, "model_ready", **which) == 1
+    assert value(found, "fidelity_passed", **which) == 1
+    assert value(found, "integrity_passed", **which) == 1
+    assert value(found, "integrity_checks_total", variant="compressed", outcome="passed", **which) == 1
+    assert value(found, "integrity_checks_total", variant="reference", outcome="passed", **which) == 1
+
+    model = watched.engine.repository.slot("tiny").model
+    model.integrity = failed(model.integrity)
+    found = samples(watched.http)
+    assert value(found, "model_ready", **which) == 0
+    assert value(found, "integrity_passed", **which) == 0
+
+
+def test_refusals_and_skips_are_counted_by_reason(tmp_path):
+    artifacts.write(tmp_path)
+    for service in open_service(tmp_path, EngineOptions(shadow=1.0)):
+        service.http.post(INFER, json=body())
+        service.plane.draining = True
+        service.http.post(INFER, json=body())
+        found = samples(service.http)
+        assert value(found, "attribution_drift_skipped_total", model="tiny", reason="no_reference") == 2
+        assert value(found, "requests_rejected_total", reason="draining") == 1
+        assert value(found, "requests_rejected_total", reason="queue_full") == 0
+
+
+def test_two_services_in_one_process_do_not_share_metrics(models):
+    options = replace(EngineOptions())
+    for first in open_service(models, options):
+        for second in open_service(models, options):
+            first.http.post(INFER, json=body())
+            assert not any(name == "clearweight_requests_total" for name, _ in samples(second.http))
+
+
+def test_openmetrics_is_served_to_those_who_ask(watched):
+    reply = watched.http.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert reply.headers["content-type"].startswith("application/openmetrics-text")
+    assert reply.text.endswith("# EOF\n")
