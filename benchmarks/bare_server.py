@@ -36,9 +36,7 @@ def application(session: Session) -> FastAPI:
         x = np.array(tensor["data"], dtype=np.float32).reshape(tensor["shape"])
         (y,) = session.run({name: x})
         reply = {"outputs": [{"name": output, "shape": y.shape, "datatype": "FP32", "data": y.ravel()}]}
-        return Response(
-            orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json"
-        )
+        return Response(orjson.dumps(reply, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 
     @app.post("/binary")
     async def over_binary(request: Request) -> Response:

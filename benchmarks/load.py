@@ -179,9 +179,8 @@ def _header_block(method: str) -> bytes:
     )
 
 
-async def measure(load: Load) -> Measured:
+async def measure(load: Load, body: bytes) -> Measured:
     """Drive one server for ``load.seconds``."""
-    body = Path(load.body).read_bytes()
     times: list[float] = []
     errors = 0
     end = time.perf_counter() + load.seconds
@@ -217,7 +216,9 @@ def main() -> None:
     """Answer loads line by line."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for line in sys.stdin:
-            print(json.dumps(asdict(runner.run(measure(Load(**json.loads(line)))))), flush=True)
+            load = Load(**json.loads(line))
+            found = runner.run(measure(load, Path(load.body).read_bytes()))
+            print(json.dumps(asdict(found)), flush=True)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,9 @@ class ResNet20(nn.Module):
 
 def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     return nn.Sequential(
-        BasicBlock(channels_in, channels, stride), BasicBlock(channels, channels, 1), BasicBlock(channels, channels, 1)
+        BasicBlock(channels_in, channels, stride),
+        BasicBlock(channels, channels, 1),
+        BasicBlock(channels, channels, 1),
     )
 
 

@@ -76,9 +76,7 @@ def network(seed: int = 0) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, A
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
         [numpy_helper.from_array(values, name) for name, values in parameters.items()],
     )
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9
-    ), parameters
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), parameters
 
 
 def write_cnn(out: Path) -> Path:
@@ -159,7 +157,7 @@ def _pin(core: int) -> Callable[[], None] | None:
 def _process(arguments: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, *arguments]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, preexec_fn=_pin(core)) as process:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, preexec_fn=_pin(core)) as process:  # noqa: PLW1509  # this process has one thread
         try:
             yield process
         finally:
@@ -183,7 +181,7 @@ def _ports(process: subprocess.Popen[str]) -> dict[str, int]:
 def run(data: Path | None, *, quick: bool) -> Iterator[Row]:
     """Measure every protocol at one and sixteen connections."""
     del data
-    rounds, seconds = (3, 0.5) if quick else (9, 2.0)
+    rounds, seconds = (3, 0.5) if quick else (7, 1.0)
     ours_paths = {"rest_json": "/v2/models/cnn/infer", "rest_binary": "/v2/models/cnn/infer", "grpc": METHOD}
     floor_paths = {"rest_json": "/json", "rest_binary": "/binary", "grpc": METHOD}
     with ExitStack() as stack:
@@ -203,7 +201,9 @@ def run(data: Path | None, *, quick: bool) -> Iterator[Row]:
                         load = Load(kind, port, path, str(body), headers, connections, seconds)
                         found = _ask(client, load)
                         if found.errors:
-                            raise RuntimeError(f"{who} answered {found.errors} of its {protocol} requests with errors.")
+                            raise RuntimeError(
+                                f"{who} answered {found.errors} of its {protocol} requests with errors."
+                            )
                         if index:  # the first round warms up
                             measured[who].append(found)
                 yield from _rows(f"{protocol}/c{connections}", measured)

@@ -37,7 +37,11 @@ SPEC = "artifact/clearweight/artifact/SPEC.md"
 def coded(name: str, shape: tuple[int, ...], density: float, entries: int = 16, seed: int = 0) -> CodedTensor:
     """A pruned tensor with a codebook whose entry 0 is zero."""
     random = np.random.default_rng(seed)
-    book = np.concatenate([[0.0], np.sort(random.normal(size=entries - 1))]).astype(np.float16).astype(np.float32)
+    book = (
+        np.concatenate([[0.0], np.sort(random.normal(size=entries - 1))])
+        .astype(np.float16)
+        .astype(np.float32)
+    )
     likely = np.exp(-2 * np.abs(book[1:]))
     indices = random.choice(np.arange(1, entries), size=shape, p=likely / likely.sum())
     indices = np.where(random.random(shape) < density, indices, 0).astype(np.uint8)
@@ -58,7 +62,22 @@ def network() -> list[CodedTensor]:
         CodedTensor("scalar", np.float32(-2.5).reshape(())),
         CodedTensor("empty", np.zeros((0, 3), dtype=np.float32)),
         CodedTensor("counts", random.integers(-3, 3, size=50).astype(np.int64)),
+        columns("walked.weight", (40, 50)),
+        CodedTensor(
+            "half.weight",
+            np.where(random.random((40, 40)) < 0.5, random.normal(size=(40, 40)), 0).astype("f4"),
+        ),
     ]
+
+
+def columns(name: str, shape: tuple[int, int]) -> CodedTensor:
+    """A tensor most of whose columns are zero, so that walking down the columns is cheaper."""
+    tensor = coded(name, shape, 0.9)
+    assert tensor.codebook is not None
+    assert tensor.indices is not None
+    kept = np.random.default_rng(1).random(shape[1]) < 0.2
+    indices = np.where(kept, tensor.indices, 0).astype(np.uint8)
+    return CodedTensor(name, tensor.codebook[indices], tensor.codebook, indices)
 
 
 def packed(tensors: list[CodedTensor]) -> bytes:
@@ -158,7 +177,9 @@ def tensors(draw: st.DrawFn) -> CodedTensor:
     values = random.integers(0, 256, size=(*shape, dtype.itemsize), dtype=np.uint8).view(dtype).reshape(shape)
     if draw(st.booleans()) and values.size:
         values = random.choice(values.reshape(-1)[:20], size=shape)
-    return CodedTensor(name, np.where(random.random(shape) < density, values, np.zeros((), dtype)).astype(dtype))
+    return CodedTensor(
+        name, np.where(random.random(shape) < density, values, np.zeros((), dtype)).astype(dtype)
+    )
 
 
 def named(error: BaseException) -> bool:

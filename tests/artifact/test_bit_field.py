@@ -16,7 +16,11 @@ def test_fields_are_the_bytes_of_spec_2_2():
     assert pack_fields(np.array([1, 2, 3]), 3).hex() == "d100"
 
 
-@given(st.integers(1, 26).flatmap(lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1), max_size=40))))
+@given(
+    st.integers(1, 26).flatmap(
+        lambda w: st.tuples(st.just(w), st.lists(st.integers(0, 2**w - 1), max_size=40))
+    )
+)
 def test_fields_equal_one_big_integer(case):
     width, numbers = case
     data = pack_fields(np.array(numbers, dtype=np.int64), width)

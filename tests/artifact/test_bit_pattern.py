@@ -40,4 +40,12 @@ def test_a_signalling_nan_is_not_narrowed():
 
 
 def test_dtype_codes_are_those_of_spec_3_3():
-    assert [str(dtype) for dtype in DTYPES] == ["float16", "float32", "float64", "int8", "uint8", "int32", "int64"]
+    assert [str(dtype) for dtype in DTYPES] == [
+        "float16",
+        "float32",
+        "float64",
+        "int8",
+        "uint8",
+        "int32",
+        "int64",
+    ]

@@ -12,7 +12,9 @@ def cursor(data: bytes, start: int = 0, end: int | None = None) -> ByteCursor:
     return ByteCursor(io.BytesIO(data), start, len(data) if end is None else end, "part")
 
 
-@pytest.mark.parametrize(("number", "text"), [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**63 - 1, "ff" * 8 + "7f")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "00"), (127, "7f"), (128, "8001"), (300, "ac02"), (2**63 - 1, "ff" * 8 + "7f")]
+)
 def test_varints_are_the_bytes_of_spec_2_1(number, text):
     assert varint_bytes(number).hex() == text
     assert cursor(bytes.fromhex(text)).varint() == number

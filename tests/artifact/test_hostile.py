@@ -12,6 +12,7 @@ from clearweight.artifact.errors import (
     BadMagicError,
     ChecksumError,
     CodebookError,
+    CodeStreamError,
     CodeTableError,
     DuplicateTensorError,
     PositionError,
@@ -32,7 +33,9 @@ def weights_file(*records: bytes) -> bytes:
     return resealed(MAGIC + b"".join(records) + b"\x00")
 
 
-def record(kind: bytes, shape: tuple[int, ...], layout: bytes, zeros: int, payload: bytes, name: bytes = b"w") -> bytes:
+def record(
+    kind: bytes, shape: tuple[int, ...], layout: bytes, zeros: int, payload: bytes, name: bytes = b"w"
+) -> bytes:
     dims = b"".join(varint_bytes(length) for length in shape)
     head = bytes([len(name)]) + name + kind + dims + layout + varint_bytes(zeros)
     return head + varint_bytes(len(payload)) + payload
@@ -43,7 +46,9 @@ def read_all(data: bytes) -> dict[str, np.ndarray]:
 
 
 def test_hand_made_files_are_read_when_nothing_is_wrong():
-    back = read_all(weights_file(record(F4_RANK1, (3,), b"\x01\x40", 2, b"\x00\x02" + np.float32(5).tobytes())))
+    back = read_all(
+        weights_file(record(F4_RANK1, (3,), b"\x01\x40", 2, b"\x00\x02" + np.float32(5).tobytes()))
+    )
 
     assert back["w"].tolist() == [0.0, 5.0, 0.0]
 
@@ -85,7 +90,9 @@ def test_another_magic_and_version_are_refused():
         WeightsReader(resealed(data[:4] + b"\x02" + data[5:-4]))
 
 
-@pytest.mark.parametrize("name", [b"../w", b"/w", b"a//b", b"a\\b", b"a b", b"a\x00", b"\xc3\xa9", b"a/..", b"w" * 201])
+@pytest.mark.parametrize(
+    "name", [b"../w", b"/w", b"a//b", b"a\\b", b"a b", b"a\x00", b"\xc3\xa9", b"a/..", b"w" * 201]
+)
 def test_names_like_path_tricks_are_refused(name):
     with pytest.raises(TensorNameError):
         WeightsReader(weights_file(record(F4_RANK1, (1,), b"\x00", 0, b"\x00\x00\x80\x3f", name)))
@@ -165,11 +172,17 @@ def test_absurd_sizes_are_refused_without_allocating(body):
         (b"\x08", 0, b"\x01" + b"12341234" + b"\x00", CodebookError),  # a repeated entry
         (b"\x08", 0, b"\x02" + b"123456789abc" + b"\x30", CodebookError),  # index 3 of three entries
         (b"\x08", 0, b"\x01" + b"12345678" + b"\x08", SurplusBytesError),  # a bit behind the indices
-        (b"\x09\x40", 2, b"\x00\x01" + b"\x00" + b"\x00" * 4, CodebookError),  # zero as an entry of a sparse codebook
+        (
+            b"\x09\x40",
+            2,
+            b"\x00\x01" + b"\x00" + b"\x00" * 4,
+            CodebookError,
+        ),  # zero as an entry of a sparse codebook
         (b"\x10", 0, b"\x01" + b"12345678" + b"\x14\x03\x00", CodeTableError),  # lengths 1 and 0
         (b"\x10", 0, b"\x01" + b"12345678" + b"\xf4\x02", CodeTableError),  # constant symbol 2 of two
         (b"\x10", 0, b"\x01" + b"12345678" + b"\x14\x00\x08", SurplusBytesError),  # a bit behind the code
         (b"\x10", 0, b"\x01" + b"12345678" + b"\x14", TruncatedError),
+        (b"\x10", 0, b"\x01" + b"12345678" + b"\x16\x00\x00", CodeStreamError),  # streams of 2^13 symbols
     ],
 )
 def test_payloads_that_lie_are_refused(layout, zeros, payload, error):
@@ -195,13 +208,14 @@ def test_lying_about_the_number_of_zeros_is_found_in_every_layout():
 def test_mutations_with_a_right_checksum_give_a_named_error_or_a_tensor():
     random = np.random.default_rng(0)
     data = packed(network())[:-4]
-    for _ in range(400):
+    for _ in range(200):
         changed = bytearray(data)
         changed[random.integers(5, len(data))] = random.integers(0, 256)
         try:
             read_all(resealed(bytes(changed)))
         except ArtifactError as error:
-            assert named(error), type(error)
+            if not named(error):
+                raise
 
 
 def test_a_tensor_survives_the_round_through_a_hand_made_file():

@@ -1,5 +1,5 @@
 import heapq
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from clearweight.artifact.errors import CodeTableError
 from clearweight.artifact.huffman import MAX_LENGTH, check_lengths, code_lengths, code_words, decode_table
 
-histograms = st.lists(st.integers(0, 10**6), min_size=2, max_size=256).filter(lambda c: sum(n > 0 for n in c) > 1)
+histograms = st.lists(st.integers(0, 10**6), min_size=2, max_size=256).filter(
+    lambda c: sum(n > 0 for n in c) > 1
+)
 
 
 def huffman_cost(counts: list[int]) -> int:
@@ -76,7 +78,13 @@ def test_more_symbols_than_the_limit_can_tell_apart_are_refused():
 
 @pytest.mark.parametrize(
     ("lengths", "word"),
-    [([1, 1, 1], "over"), ([2, 2], "under"), ([1], "at least 2"), ([0, 0], "at least 2"), ([13, 1], "13 bits")],
+    [
+        ([1, 1, 1], "over"),
+        ([2, 2], "under"),
+        ([1], "at least 2"),
+        ([0, 0], "at least 2"),
+        ([13, 1], "13 bits"),
+    ],
 )
 def test_tables_that_are_no_complete_code_are_refused(lengths, word):
     with pytest.raises(CodeTableError, match=word):
@@ -99,7 +107,7 @@ def test_no_word_begins_another_and_the_table_finds_each(counts):
     texts = [f"{int(w):0{int(n)}b}"[::-1] for w, n in zip(words, lengths, strict=True) if n]
 
     ordered = sorted(texts)
-    assert not any(b.startswith(a) for a, b in zip(ordered, ordered[1:], strict=False))
+    assert not any(b.startswith(a) for a, b in pairwise(ordered))
     for symbol in np.flatnonzero(lengths):
         for noise in (0, (1 << table.bits) - 1):
             entry = (int(words[symbol]) | noise << int(lengths[symbol])) & ((1 << table.bits) - 1)

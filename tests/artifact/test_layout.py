@@ -42,7 +42,9 @@ def test_a_mask_wins_where_half_of_the_raw_values_are_zero():
     random = np.random.default_rng(0)
     values = random.normal(size=(100, 100)).astype(np.float32) * (random.random((100, 100)) < 0.5)
 
-    assert packed_report([CodedTensor("w", values.astype(np.float32))])[1].records[0].layout.startswith("mask")
+    assert (
+        packed_report([CodedTensor("w", values.astype(np.float32))])[1].records[0].layout.startswith("mask")
+    )
 
 
 def test_the_walk_follows_the_zeros():

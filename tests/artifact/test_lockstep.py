@@ -96,7 +96,11 @@ def test_code_that_ends_too_early_is_refused(exponent):
 def test_an_index_that_lies_is_refused():
     symbols = sample(100)
     data, lengths = encoded(symbols, 3)
-    for lie in (bytes([data[0] + 1]) + data[1:], bytes([data[0] - 1]) + data[1:], b"\xff\xff\xff\x7f" + data[1:]):
+    for lie in (
+        bytes([data[0] + 1]) + data[1:],
+        bytes([data[0] - 1]) + data[1:],
+        b"\xff\xff\xff\x7f" + data[1:],
+    ):
         with pytest.raises(CodeStreamError):
             decode_segment(cursor(lie), 100, decode_table(lengths), 3)
     with pytest.raises(CodeStreamError, match="at most 26"):

@@ -8,7 +8,17 @@ import pytest
 
 from clearweight.artifact import WeightsReader, canary_from_bytes, manifest_from_bytes, manifest_to_bytes
 from clearweight.artifact.errors import ArtifactError
-from tests.artifact.samples import canary, coded, manifest, named, network, packed, packed_report, resealed, same_bits
+from tests.artifact.samples import (
+    canary,
+    coded,
+    manifest,
+    named,
+    network,
+    packed,
+    packed_report,
+    resealed,
+    same_bits,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -25,7 +35,9 @@ def mutated(data: bytes, random: np.random.Generator) -> bytes:
             case 0:
                 changed[place : place + 1] = random.bytes(1)
             case 1:
-                changed[place : place + 1] = bytes([changed[place] ^ 1 << int(random.integers(0, 8))] if changed else b"")
+                changed[place : place + 1] = bytes(
+                    [changed[place] ^ 1 << int(random.integers(0, 8))] if changed else b""
+                )
             case 2:
                 del changed[place : place + int(random.integers(1, 9))]
             case 3:
@@ -56,7 +68,13 @@ def test_no_mutation_of_packed_weights_is_accepted():
 
 
 def test_mutations_under_a_right_checksum_are_named_errors_or_tensors_and_never_long_or_large():
-    tensors = [*network(), coded("long.weight", (90, 100), 0.5, 32)]
+    # Few and small, because most of these decode; the second has two streams.
+    tensors = [
+        coded("gaps", (12, 20), 0.1),
+        coded("dense", (46, 46), 0.9),
+        coded("fields", (5, 5), 0.4),
+        *network()[4:8],
+    ]
     data = packed(tensors)[:-4]
     random = np.random.default_rng(1)
     longest = 0.0
@@ -68,7 +86,8 @@ def test_mutations_under_a_right_checksum_are_named_errors_or_tensors_and_never_
             for _, values in WeightsReader(changed).tensors():
                 assert values.nbytes < LIMIT
         except ArtifactError as error:
-            assert named(error), type(error)
+            if not named(error):
+                raise
         longest = max(longest, time.perf_counter() - begin)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -96,7 +115,8 @@ def test_mutated_canaries_are_named_errors_or_canaries():
         try:
             canary_from_bytes(mutated(data, random))
         except ArtifactError as error:
-            assert named(error), type(error)
+            if not named(error):
+                raise
 
 
 def test_long_streams_of_several_segments_come_back():

@@ -92,7 +92,16 @@ def test_pooling_equals_its_slow_twin_and_sums_to_one(shape):
 
 
 def test_pooling_takes_the_largest_divisor():
-    assert [pooled_cells(side, 14) for side in (224, 28, 32, 30, 14, 9, 1, 17)] == [14, 14, 8, 10, 14, 9, 1, 1]
+    assert [pooled_cells(side, 14) for side in (224, 28, 32, 30, 14, 9, 1, 17)] == [
+        14,
+        14,
+        8,
+        10,
+        14,
+        9,
+        1,
+        1,
+    ]
     assert pooled_cells(140, 28) == 28
 
 
@@ -176,7 +185,9 @@ def test_empty_batches_have_no_scores_and_empty_maps_are_undefined(name):
 def test_half_precision_maps_are_scored_in_double():
     a, b = (x.astype(np.float16) * np.float16(1000) for x in pair((3, 1, 28, 28)))
 
-    assert cosine_distance(a, b) == pytest.approx([slow_cosine(flat(x), flat(y)) for x, y in zip(a.astype(float), b.astype(float), strict=True)])
+    assert cosine_distance(a, b) == pytest.approx(
+        [slow_cosine(flat(x), flat(y)) for x, y in zip(a.astype(float), b.astype(float), strict=True)]
+    )
 
 
 def test_batches_of_different_shapes_and_bare_vectors_are_refused():

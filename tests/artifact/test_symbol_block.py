@@ -29,7 +29,11 @@ def decoded(data: bytes, count: int, alphabet: int) -> list[int]:
     return symbols
 
 
-@given(st.integers(2, 256).flatmap(lambda a: st.tuples(st.just(a), st.lists(st.integers(0, a - 1), max_size=300))))
+@given(
+    st.integers(2, 256).flatmap(
+        lambda a: st.tuples(st.just(a), st.lists(st.integers(0, a - 1), max_size=300))
+    )
+)
 def test_huffman_blocks_round_trip(case):
     alphabet, symbols = case
     data = b"".join(encode_huffman(np.array(symbols, dtype=np.uint8), alphabet))

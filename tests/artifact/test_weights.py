@@ -75,7 +75,9 @@ def test_the_same_tensors_give_the_same_bytes():
 
 def test_order_is_kept_and_memory_order_does_not_matter():
     tensor = coded("w", (30, 40), 0.2)
-    turned = CodedTensor("w", np.asfortranarray(tensor.values), tensor.codebook, np.asfortranarray(tensor.indices))
+    turned = CodedTensor(
+        "w", np.asfortranarray(tensor.values), tensor.codebook, np.asfortranarray(tensor.indices)
+    )
 
     assert packed([tensor]) == packed([turned])
 

@@ -46,7 +46,7 @@ def main(http_port, grpc_port):
             client.infer("other", [given])
         except triton_grpc.InferenceServerException as error:
             found["unknown"] = error.status()
-    print(json.dumps(found))
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -38,6 +38,7 @@ SHAPE = (1, 8, 8)
 HIDDEN = 24
 CLASSES = 5
 METHODS = ("input_x_gradient", "gradient")
+AS_IT_IS = Preprocessing()
 Array = NDArray[np.float32]
 
 
@@ -236,7 +237,7 @@ def write(
     variant: str = "compressed",
     budget: float = 0.8,
     calibration: int = 400,
-    preprocessing: Preprocessing = Preprocessing(),
+    preprocessing: Preprocessing = AS_IT_IS,
     explainers: tuple[str, ...] = METHODS,
     stored: Network | None = None,
     change: Callable[[Manifest], Manifest] = lambda manifest: manifest,
@@ -259,13 +260,13 @@ def write(
     target = reference.logits(x).argmax(axis=1).astype(np.int64)
     maps = {
         side: net.explain(x, target, explainers[0]) if explainers else np.zeros(len(x))
-        for side, net in (("reference", reference), ("compressed", running))
+        for side, net in (("reference", reference), ("compressed", compressed))
     }
     canaries = Canary(
         inputs=raw,
         target=target,
         logits_reference=reference.logits(x),
-        logits_compressed=running.logits(x),
+        logits_compressed=compressed.logits(x),
         maps_reference=maps["reference"].astype(np.float16),
         maps_compressed=maps["compressed"].astype(np.float16),
     )

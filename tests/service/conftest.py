@@ -71,9 +71,20 @@ def open_service(directory: Path, options: EngineOptions) -> Iterator[Service]:
     plane.close()
 
 
-@pytest.fixture
-def service(models) -> Iterator[Service]:
+@pytest.fixture(scope="session")
+def shared(models) -> Iterator[Service]:
     yield from open_service(models, EngineOptions(limits=LIMITS))
+
+
+@pytest.fixture
+def service(shared) -> Iterator[Service]:
+    """The shared service, left as it was found."""
+    loaded = [slot.model for slot in shared.engine.repository if slot.model]
+    reports = [model.integrity for model in loaded]
+    yield shared
+    shared.plane.draining = shared.plane.leaving = False
+    for model, report in zip(loaded, reports, strict=True):
+        model.integrity = report
 
 
 @pytest.fixture
@@ -101,10 +112,10 @@ def channel(service) -> Iterator[grpc.Channel]:
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert ready.wait(20)
+    assert ready.wait(60)
     with grpc.insecure_channel(f"127.0.0.1:{started[0].port}") as opened:
         yield opened
-    asyncio.run_coroutine_threadsafe(started[0].stop(0), loop).result(20)
+    asyncio.run_coroutine_threadsafe(started[0].stop(0), loop).result(60)
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
@@ -138,7 +149,7 @@ def start_server(directory: Path, **settings) -> Process:
 def stop_server(server: Process) -> int:
     """End a server by SIGTERM and return its exit code."""
     server.process.terminate()
-    server.process.communicate(timeout=30)
+    server.process.communicate(timeout=60)
     return server.process.returncode
 
 

@@ -21,7 +21,9 @@ def test_importing_the_service_loads_no_transport_and_no_torch():
 
 
 def test_importing_the_whole_server_loads_no_torch():
-    loaded = run("import sys, clearweight.service.serve, clearweight.service.settings; print(*sys.modules)").split()
+    loaded = run(
+        "import sys, clearweight.service.serve, clearweight.service.settings; print(*sys.modules)"
+    ).split()
 
     assert "fastapi" in loaded
     assert {"torch", "onnx", "clearweight.exporter"}.isdisjoint(loaded)

@@ -35,7 +35,9 @@ def use(service):
     service.engine.drain_shadow()
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing: install Debian's prometheus package")
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool is missing: install Debian's prometheus package"
+)
 def test_promtool_finds_nothing_to_say(watched):
     use(watched)
     text = watched.http.get("/metrics").content
@@ -71,13 +73,17 @@ def test_callers_cannot_invent_label_values(watched):
 def test_both_transports_share_one_label_set(service, channel):
     from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 
-    service.http.post(INFER, json=body())
-    oip_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request())
-    found = samples(service.http)
+    def both():
+        service.http.post(INFER, json=body())
+        oip_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request())
+        return samples(service.http)
+
+    before, after = both(), both()
 
     for protocol, code in (("rest", "200"), ("grpc", "OK")):
         which = {"model": "tiny", "version": "10", "verb": "predict", "protocol": protocol}
-        assert value(found, "requests_total", code=code, **which) == 1
+        counted = [value(found, "requests_total", code=code, **which) for found in (before, after)]
+        assert counted[1] - counted[0] == 1
 
 
 def test_drift_is_exposed_as_distances_with_the_threshold_the_service_uses(watched):
@@ -87,11 +93,18 @@ def test_drift_is_exposed_as_distances_with_the_threshold_the_service_uses(watch
     which = {"model": "tiny", "version": "10"}
     assert value(found, "attribution_drift_compared_total", model="tiny", source="shadow") == 4
     assert value(found, "attribution_drift_count", model="tiny", metric="pooled_cosine", source="shadow") == 4
-    assert value(found, "attribution_drift_threshold", metric="pooled_cosine", **which) == report.series[0].limit
-    assert value(found, "attribution_drift_statistic", metric="pooled_cosine", **which) == report.series[0].statistic
+    assert (
+        value(found, "attribution_drift_threshold", metric="pooled_cosine", **which) == report.series[0].limit
+    )
+    assert (
+        value(found, "attribution_drift_statistic", metric="pooled_cosine", **which)
+        == report.series[0].statistic
+    )
     assert value(found, "attribution_drift_window", metric="cosine", stat="mean", **which) >= 0
     assert value(found, "attribution_drift_last_sample_timestamp_seconds", **which) > 1.7e9
-    metrics = {dict(labels)["metric"] for name, labels in found if name == "clearweight_attribution_drift_count"}
+    metrics = {
+        dict(labels)["metric"] for name, labels in found if name == "clearweight_attribution_drift_count"
+    }
     assert metrics == {"cosine", "pooled_cosine", "pooled_top10_iou", "pooled_spearman", "disagreement"}
 
 

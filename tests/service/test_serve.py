@@ -43,7 +43,7 @@ def test_a_signal_ends_the_process_with_exit_code_0(server, sign):
     httpx.get(f"{server.url}/v2/health/live")
     server.process.send_signal(sign)
 
-    assert server.process.wait(20) == 0
+    assert server.process.wait(60) == 0
 
 
 def test_work_in_flight_is_finished_after_the_signal(models):
@@ -60,13 +60,13 @@ def test_work_in_flight_is_finished_after_the_signal(models):
     callers = [threading.Thread(target=call) for _ in range(4)]
     for caller in callers:
         caller.start()
-    time.sleep(0.3)
+    while len(codes) < 20:
+        time.sleep(0.01)
     assert stop_server(server) == 0
     for caller in callers:
         caller.join()
-    assert len(codes) > 8
     assert ready[-1] == 503
-    assert set(codes) <= {200, 503}
+    assert set(codes) == {200}
 
 
 def test_raw_http_is_read_as_the_protocol_says(server):
@@ -78,7 +78,9 @@ def test_raw_http_is_read_as_the_protocol_says(server):
 def run(directory, **settings):
     given = {"models": str(directory), "http_port": 0, "grpc_port": 0, **settings}
     code = f"{SERVE}serve(Settings(**{given!r}))"
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def test_nothing_to_serve_is_an_error(tmp_path):

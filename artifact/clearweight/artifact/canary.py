@@ -55,6 +55,8 @@ class Canary:
         CanaryError
             A wrong dtype, or numbers of rows or shapes that differ.
         """
+        if self.inputs.ndim == 0:
+            raise CanaryError("Canary tensor 'input' is a scalar, expected one row per probe.")
         for attribute, (key, dtype) in TENSORS.items():
             array = getattr(self, attribute)
             if dtype is not None and array.dtype != dtype:

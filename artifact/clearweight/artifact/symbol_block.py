@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from clearweight.artifact.bit_field import field_bytes, pack_fields, unpack_fields
 from clearweight.artifact.byte_cursor import ByteCursor, varint_bytes
 from clearweight.artifact.code_table import MAX_TABLE_BYTES, code_table_bytes, read_code_table
-from clearweight.artifact.errors import CodeTableError
+from clearweight.artifact.errors import CodeStreamError, CodeTableError
 from clearweight.artifact.huffman import code_lengths, code_words, decode_table
 from clearweight.artifact.lockstep import SEGMENT, decode_segment, encode_segment, stream_count
 
 LEAST_RUN = 7  # the head byte stores the run exponent minus this
+MOST_RUN = 12  # a longer stream would be decoded nearly alone: a way to make a reader slow
 CONSTANT = 15  # a first length that is none: one symbol throughout, no code
 LONG_BLOCK = SEGMENT  # from here on longer streams: the index shrinks and there are still enough of them
 _FIELD_CHUNK = 1 << 19
@@ -21,7 +22,7 @@ _FIELD_CHUNK = 1 << 19
 
 def run_exponent(count: int) -> int:
     """Choose how many symbols a stream holds, as a power of two: few streams for few symbols."""
-    return 12 if count >= LONG_BLOCK else 11
+    return MOST_RUN if count >= LONG_BLOCK else MOST_RUN - 1
 
 
 def huffman_size(counts: NDArray[Any]) -> int:
@@ -85,6 +86,10 @@ def decode_huffman(cursor: ByteCursor, count: int, alphabet: int) -> Iterator[ND
         for size in sizes:
             yield np.full(size, symbol, dtype=np.uint8)
         return
+    if exponent > MOST_RUN:
+        raise CodeStreamError(
+            f"{cursor.what} has streams of 2^{exponent} symbols, expected at most 2^{MOST_RUN}."
+        )
     lengths, used = read_code_table(cursor.peek(MAX_TABLE_BYTES), first, alphabet, cursor.what)
     cursor.skip(used)
     table = decode_table(lengths)

@@ -60,7 +60,9 @@ def write_artifact(
         files = {name: _write_content(work, name, contents[name]) for name in sorted(contents)}
         _write_file(work / MANIFEST, manifest_to_bytes(replace(manifest, files=files)))
         _flush_directory(work)
-        open_directory(work, verify=True).weights()
+        written = open_directory(work, verify=True)
+        written.weights()
+        written.canaries()
     return target
 
 

@@ -89,7 +89,7 @@ def compress_twice(recipe_file: Path, out: Path) -> tuple["Export", "Export"]:
             unmatched = export(
                 without_matching(recipe), out / "unmatched", bars, overwrite=True, checkpoints=kept
             )
-        console.print("With matching: the same steps while the maps stay in place, and the retrain floor.")
+        console.print("With matching: the same steps while the maps stay in place, and the retrain floor.", soft_wrap=True)
         with ProgressBars(console) as bars:
             matched = export(recipe, out / "models", bars, overwrite=True, checkpoints=kept)
     return unmatched, matched

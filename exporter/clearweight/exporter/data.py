@@ -2,9 +2,11 @@
 
 import gzip
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +40,26 @@ class Labelled:
 
 
 def read_npz(path: Path, inputs: str, labels: str) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read two named arrays of an npz file (never pickled objects)."""
-    with np.load(path, allow_pickle=False) as arrays:
-        for name in (inputs, labels):
-            if name not in arrays.files:
-                raise DataError(f"{str(path)!r} has no array {name!r}. It has: {', '.join(arrays.files)}.")
-        return arrays[inputs], arrays[labels]
+    """Read two named arrays of an npz file (never pickled objects).
+
+    Raises
+    ------
+    DataError
+        It is no npz file, has no such array, or one holds Python objects.
+    """
+    try:
+        with path.open("rb") as file:
+            arrays: Any = np.load(file, allow_pickle=False)
+            known = getattr(arrays, "files", None)  # a bare .npy has none
+            found = {name: arrays[name] for name in (inputs, labels) if known and name in known}
+    except (OSError, ValueError, BadZipFile) as error:
+        raise DataError(f"{str(path)!r} cannot be read as npz: {error}") from error
+    if known is None:
+        raise DataError(f"{str(path)!r} cannot be read as npz: it holds one bare array.")
+    for name in (inputs, labels):
+        if name not in found:
+            raise DataError(f"{str(path)!r} has no array {name!r}. It has: {', '.join(known)}.")
+    return found[inputs], found[labels]
 
 
 def read_idx(path: Path) -> NDArray[Any]:
@@ -54,7 +70,10 @@ def read_idx(path: Path) -> NDArray[Any]:
     DataError
         Wrong magic, unknown element type, or a size other than the header says.
     """
-    data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{str(path)!r} cannot be read: {error}") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in IDX_TYPES:
         raise DataError(
             f"{str(path)!r} begins with {data[:4].hex()}, expected an IDX header such as 00000803."

@@ -2,12 +2,15 @@
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -51,10 +54,16 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         case ".pt" | ".pth":
             loaded = torch.load(path, map_location="cpu", weights_only=True)
+            if not isinstance(loaded, Mapping):
+                raise TypeError(f"it holds {type(loaded).__name__}, expected a state dict")
             return dict(loaded.get("state_dict", loaded))
     raise SourceError(
         f"Weights {str(path)!r} end in {path.suffix!r}, expected .safetensors, .npz, .pt or .pth."
     )
+
+
+# What the readers of the four formats raise for a file that is missing, cut, or holds more than tensors.
+UNREADABLE = (OSError, ValueError, TypeError, RuntimeError, BadZipFile, UnpicklingError, SafetensorError)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
@@ -67,7 +76,12 @@ def load_weights(module: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise SourceError(f"Weights {str(path)!r} are not a file.")
-    state = {name.removeprefix("module."): tensor for name, tensor in _read_weights(path).items()}
+    try:
+        found = _read_weights(path)
+    except UNREADABLE as error:
+        reason = str(error).partition("\n")[0]
+        raise SourceError(f"Weights {str(path)!r} cannot be read: {reason}") from error
+    state = {name.removeprefix("module."): tensor for name, tensor in found.items()}
     own = module.state_dict()
     missing = [n for n in own if n not in state and not n.endswith("num_batches_tracked")]
     surplus = [n for n in state if n not in own]

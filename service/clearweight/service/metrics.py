@@ -109,7 +109,12 @@ class _Counting(Observer):
             "prediction_flip_total", "Compared rows where both models predict different classes.", "model"
         )
         self._checks = counter(
-            "integrity_checks_total", "Self-tests on the canaries, by outcome.", "model", "version", "variant", "outcome"
+            "integrity_checks_total",
+            "Self-tests on the canaries, by outcome.",
+            "model",
+            "version",
+            "variant",
+            "outcome",
         )
         # All series whose labels are known beforehand exist from the start.
         for reason in _REJECTED:

@@ -74,17 +74,18 @@ async def _serve(settings: Settings, say: Say) -> None:
             timeout_graceful_shutdown=int(settings.grace_seconds) or 1,
         )
         http = _Http(config)
-        rpc = RpcServer(plane, f"{settings.host}:{settings.grpc_port}")
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host
+        rpc = RpcServer(plane, f"{host}:{settings.grpc_port}")
         await rpc.start()
         web = asyncio.create_task(http.serve(sockets=[listener]))
-        while not http.started and not web.done():
-            await asyncio.sleep(0.001)
-        _announce(plane, settings.host, listener.getsockname()[1], rpc.port, say)
+        await http.listening.wait()
+        _announce(plane, host, listener.getsockname()[1], rpc.port, say)
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({stopped, web}, return_when=asyncio.FIRST_COMPLETED)
-        plane.draining = True
+        plane.leaving = True
         await rpc.report()
         await asyncio.sleep(settings.drain_seconds)
+        plane.draining = True
         http.should_exit = True
         await asyncio.gather(rpc.stop(settings.grace_seconds), web)
         stopped.cancel()
@@ -95,6 +96,15 @@ async def _serve(settings: Settings, say: Say) -> None:
 
 class _Http(uvicorn.Server):
     """Uvicorn without its own signal handlers: one place decides when both transports end."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self.listening.set()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -118,7 +128,7 @@ def _announce(plane: Dataplane, host: str, http_port: int, grpc_port: int, say: 
     engine = plane.engine
     ready = {f"{slot.name}/{slot.version}": slot.ready for slot in engine.repository}
     say(json.dumps({"http_port": http_port, "grpc_port": grpc_port, "models": ready}))
-    where = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104  # compared, not bound
+    where = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  # compared, not bound
     base = f"http://{where}:{http_port}"
     say(f"REST  {base}   metrics {base}/metrics   documentation {base}/docs")
     say(f"gRPC  {where}:{grpc_port}")

@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from clearweight.service import InvalidRequestError, NonFiniteOutputError
-from clearweight.service.core.datatypes import DATATYPES, datatype, datatype_of, from_bytes, from_json, to_bytes, to_json
+from clearweight.service.core.datatypes import (
+    DATATYPES,
+    datatype,
+    datatype_of,
+    from_bytes,
+    from_json,
+    to_bytes,
+    to_json,
+)
 
 NUMBERS = [name for name, kind in DATATYPES.items() if kind.json in ("float", "integer")]
 

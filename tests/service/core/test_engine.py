@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -57,6 +59,16 @@ def test_the_default_target_is_the_predicted_class(engine, oracle):
     assert np.abs(found.completeness_error).max() < 1e-5
 
 
+def test_an_explainer_is_loaded_on_first_use_and_never_in_the_event_loop(engine):
+    model = engine.repository.slot("tiny").model
+
+    assert model.seconds("explain", 1, "gradient") == np.inf
+    engine.explain(artifacts.inputs(1), method="gradient")
+    assert model.seconds("explain", 1, "gradient") < 1
+    assert model.seconds("predict", 10) == pytest.approx(10 * model.seconds("predict", 1))
+    assert model.seconds("explain", 1, "lime") < 1
+
+
 def test_an_array_may_name_a_class_per_row(engine, oracle):
     x, target = artifacts.inputs(3), np.array([0, 4, -1])
 
@@ -66,7 +78,9 @@ def test_an_array_may_name_a_class_per_row(engine, oracle):
     assert np.allclose(found.map, oracle.explain(x, found.target), atol=1e-6)
 
 
-@pytest.mark.parametrize("target", [-2, 5, np.array([0, 5]), np.array([0, -2]), np.array([0]), np.array([[0, 1]])])
+@pytest.mark.parametrize(
+    "target", [-2, 5, np.array([0, 5]), np.array([0, -2]), np.array([0]), np.array([[0, 1]])]
+)
 def test_targets_out_of_range_or_shape_are_refused(engine, target):
     with pytest.raises(InvalidRequestError):
         engine.explain(artifacts.inputs(2), target=target)
@@ -147,6 +161,23 @@ def test_when_nothing_loads_the_constructor_says_why(tmp_path):
         Engine(tmp_path)
     with Engine(tmp_path, strict=False) as engine:
         assert not engine.ready
+
+
+def test_graphs_that_do_not_fit_the_manifest_or_the_canaries_are_load_errors(tmp_path, monkeypatch):
+    def rename(manifest):
+        return replace(manifest, outputs=(replace(manifest.outputs[0], name="scores"),))
+
+    artifacts.write(tmp_path / "renamed", change=rename)
+    with pytest.raises(LoadError, match="scores"):
+        Engine(tmp_path / "renamed")
+    stored = replace(artifacts.network(), w1=np.zeros((24, 63), np.float32))
+    artifacts.write(tmp_path / "shaped", stored=stored)
+    with pytest.raises(LoadError, match=r"predict\.onnx"):
+        Engine(tmp_path / "shaped")
+    artifacts.write(tmp_path / "whole")
+    monkeypatch.setattr("clearweight.service.core.model.check_integrity", lambda *_: 1 / 0)
+    with pytest.raises(LoadError, match="self-test"):
+        Engine(tmp_path / "whole")
 
 
 def test_raw_inputs_are_preprocessed_by_their_datatype_or_on_request(tmp_path):

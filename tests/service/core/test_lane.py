@@ -20,7 +20,11 @@ class Seen(Observer):
 
 
 def lane(observer=None, **settings):
-    return Lane("predict", **({"workers": 1, "capacity": 2, "inline_seconds": 0.0} | settings), observer=observer or Seen())
+    return Lane(
+        "predict",
+        **({"workers": 1, "capacity": 2, "inline_seconds": 0.0} | settings),
+        observer=observer or Seen(),
+    )
 
 
 def test_small_work_runs_where_it_stands():

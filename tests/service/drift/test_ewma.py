@@ -19,7 +19,9 @@ def test_the_chart_equals_the_weighted_sum(weight):
     chart = Ewma(0.06, weight)
 
     for n in range(1, 51):
-        assert math.isclose(chart.update(scores[n - 1]), slow_average(scores[:n], 0.06, weight), rel_tol=1e-12)
+        assert math.isclose(
+            chart.update(scores[n - 1]), slow_average(scores[:n], 0.06, weight), rel_tol=1e-12
+        )
 
 
 def test_vectorised_step_equals_update():

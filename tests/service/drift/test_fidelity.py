@@ -18,7 +18,10 @@ def test_an_honest_record_within_its_budget_passes(artifact):
     record, canaries = artifact
     report = check_fidelity(record, canaries)
 
-    a, b = (maps.astype(np.float64).reshape(16, -1) for maps in (canaries.maps_reference, canaries.maps_compressed))
+    a, b = (
+        maps.astype(np.float64).reshape(16, -1)
+        for maps in (canaries.maps_reference, canaries.maps_compressed)
+    )
     slow = np.mean([p @ q / np.sqrt((p @ p) * (q @ q)) for p, q in zip(a, b, strict=True)])
     assert report.state == "passed"
     assert report.reason == ""

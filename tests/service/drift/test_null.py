@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 
 from clearweight.artifact import NullDistribution
-from clearweight.service.drift.null import event_null, event_rate_bound, mean_error, normal_autocorrelation, score_null
+from clearweight.service.drift.null import (
+    event_null,
+    event_rate_bound,
+    mean_error,
+    normal_autocorrelation,
+    score_null,
+)
 
 
 def shipped(samples=1000, rho=0.0, seed=0):
@@ -56,6 +62,8 @@ def test_events_happen_at_their_rate():
     assert streams(event_null(0.07)).mean() == pytest.approx(0.07, rel=0.05)
 
 
-@pytest.mark.parametrize(("events", "samples", "expected"), [(0, 500, 0.00538), (10, 100, 0.1609), (100, 100, 0.5)])
+@pytest.mark.parametrize(
+    ("events", "samples", "expected"), [(0, 500, 0.00538), (10, 100, 0.1609), (100, 100, 0.5)]
+)
 def test_event_rates_are_bounded_from_above(events, samples, expected):
     assert event_rate_bound(events, samples) == pytest.approx(expected, rel=0.01)

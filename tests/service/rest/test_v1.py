@@ -47,7 +47,9 @@ def test_36_explain_returns_both_keys(service):
 
     assert set(found) == {"predictions", "explanations"}
     assert found["predictions"] == predicted["predictions"]
-    assert np.array_equal(np.array(found["explanations"], np.float32), service.engine.explain(X, target=3).map)
+    assert np.array_equal(
+        np.array(found["explanations"], np.float32), service.engine.explain(X, target=3).map
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,10 @@ def test_several_inputs_are_named_and_a_variable_axis_takes_its_size_from_the_ne
 
     for body in (rows, columns):
         found = decode_v1("m", SPECS, body, Limits())
-        assert [tensor.values.tolist() for tensor in found.inputs] == [[[1, 2], [3, 4]], [[1, 2, 3], [4, 5, 6]]]
+        assert [tensor.values.tolist() for tensor in found.inputs] == [
+            [[1, 2], [3, 4]],
+            [[1, 2, 3], [4, 5, 6]],
+        ]
     with pytest.raises(InvalidRequestError, match="name them"):
         decode_v1("m", SPECS, b'{"instances": [[1, 2]]}', Limits())
 

@@ -49,7 +49,9 @@ def test_targets_for_all_rows_or_per_row(stub, service, target):
 
 
 def test_a_stream_answers_in_order_and_ends_at_the_first_failure(stub):
-    replies = stub.ExplainStream(iter([request(id="a"), request(id="b"), request(model="other"), request(id="c")]))
+    replies = stub.ExplainStream(
+        iter([request(id="a"), request(id="b"), request(model="other"), request(id="c")])
+    )
 
     assert [next(replies).id, next(replies).id] == ["a", "b"]
     fails(lambda: next(replies), grpc.StatusCode.NOT_FOUND)
@@ -65,7 +67,10 @@ def test_a_stream_answers_in_order_and_ends_at_the_first_failure(stub):
         (request(steps=50), grpc.StatusCode.INVALID_ARGUMENT),
         (request(baseline="blur"), grpc.StatusCode.INVALID_ARGUMENT),
         (request(inputs=[]), grpc.StatusCode.INVALID_ARGUMENT),
-        (request(preprocess=True, inputs=[pb.Tensor(name="input", datatype="INT8", shape=[1], raw=b"a")]), grpc.StatusCode.INVALID_ARGUMENT),
+        (
+            request(preprocess=True, inputs=[pb.Tensor(name="input", datatype="INT8", shape=[1], raw=b"a")]),
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
     ],
     ids=range(8),
 )

@@ -40,7 +40,8 @@ def fails(call, code):
 def raw_outputs(reply):
     pairs = zip(reply.outputs, reply.raw_output_contents, strict=True)
     return {
-        item.name: np.frombuffer(raw, DATATYPES[item.datatype].dtype).reshape(list(item.shape)) for item, raw in pairs
+        item.name: np.frombuffer(raw, DATATYPES[item.datatype].dtype).reshape(list(item.shape))
+        for item, raw in pairs
     }
 
 
@@ -49,9 +50,20 @@ def test_41_health_and_metadata_agree_with_rest(stub, http):
     assert stub.ServerReady(oip.ServerReadyRequest()).ready
     assert stub.ModelReady(oip.ModelReadyRequest(name="tiny", version="9")).ready
     server, rest = stub.ServerMetadata(oip.ServerMetadataRequest()), http.get("/v2").json()
-    assert (server.name, server.version, list(server.extensions)) == (rest["name"], rest["version"], rest["extensions"])
-    found, rest = stub.ModelMetadata(oip.ModelMetadataRequest(name="tiny")), http.get("/v2/models/tiny").json()
-    assert (found.name, list(found.versions), found.platform) == (rest["name"], rest["versions"], rest["platform"])
+    assert (server.name, server.version, list(server.extensions)) == (
+        rest["name"],
+        rest["version"],
+        rest["extensions"],
+    )
+    found, rest = (
+        stub.ModelMetadata(oip.ModelMetadataRequest(name="tiny")),
+        http.get("/v2/models/tiny").json(),
+    )
+    assert (found.name, list(found.versions), found.platform) == (
+        rest["name"],
+        rest["versions"],
+        rest["platform"],
+    )
     for ours, theirs in ((found.inputs, rest["inputs"]), (found.outputs, rest["outputs"])):
         assert [{"name": t.name, "datatype": t.datatype, "shape": list(t.shape)} for t in ours] == theirs
     assert dict(found.properties) == rest["properties"]
@@ -142,7 +154,11 @@ def test_47_health_and_reflection(channel, service):
     asked = reflection_pb2.ServerReflectionRequest(list_services="")
     replies = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([asked]))
     listed = {found.name for found in next(replies).list_services_response.service}
-    assert {"inference.GRPCInferenceService", "clearweight.v1.ExplainService", "grpc.health.v1.Health"} <= listed
+    assert {
+        "inference.GRPCInferenceService",
+        "clearweight.v1.ExplainService",
+        "grpc.health.v1.Health",
+    } <= listed
 
 
 def test_48_methods_of_other_servers_are_unimplemented(channel):
@@ -155,7 +171,9 @@ def test_50_the_same_bits_over_every_transport(stub, http):
 
     over_json = outputs(http.post(EXPLAIN, json=body()))
     over_binary = outputs(http.post(EXPLAIN, **binary(head={"parameters": {"binary_data_output": True}})))
-    over_grpc = raw_outputs(stub.ModelInfer(request(parameters={"explain": oip.InferParameter(bool_param=True)})))
+    over_grpc = raw_outputs(
+        stub.ModelInfer(request(parameters={"explain": oip.InferParameter(bool_param=True)}))
+    )
 
     assert list(over_json) == list(over_binary) == list(over_grpc)
     for name, values in over_json.items():
@@ -169,7 +187,9 @@ def test_53_explain_by_parameter(stub, service):
     message.parameters["target"].int64_param = 1
     reply = stub.ModelInfer(message)
 
-    assert np.array_equal(raw_outputs(reply)["explain"], service.engine.explain(X, target=1, method="gradient").map)
+    assert np.array_equal(
+        raw_outputs(reply)["explain"], service.engine.explain(X, target=1, method="gradient").map
+    )
     assert reply.parameters["method"].string_param == "gradient"
     assert reply.parameters["gradient_ste"].WhichOneof("parameter_choice") == "bool_param"
     assert reply.parameters["steps"].int64_param == 1
@@ -208,7 +228,14 @@ def test_every_datatype_has_its_typed_field_or_is_raw_only():
 NUMBERS = {
     "ServerMetadataResponse": {"name": 1, "version": 2, "extensions": 3},
     "ModelReadyRequest": {"name": 1, "version": 2},
-    "ModelMetadataResponse": {"name": 1, "versions": 2, "platform": 3, "inputs": 4, "outputs": 5, "properties": 6},
+    "ModelMetadataResponse": {
+        "name": 1,
+        "versions": 2,
+        "platform": 3,
+        "inputs": 4,
+        "outputs": 5,
+        "properties": 6,
+    },
     "ModelInferRequest": {
         "model_name": 1,
         "model_version": 2,
@@ -226,7 +253,13 @@ NUMBERS = {
         "outputs": 5,
         "raw_output_contents": 6,
     },
-    "InferParameter": {"bool_param": 1, "int64_param": 2, "string_param": 3, "double_param": 4, "uint64_param": 5},
+    "InferParameter": {
+        "bool_param": 1,
+        "int64_param": 2,
+        "string_param": 3,
+        "double_param": 4,
+        "uint64_param": 5,
+    },
     "InferTensorContents": {
         "bool_contents": 1,
         "int_contents": 2,

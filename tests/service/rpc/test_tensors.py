@@ -4,7 +4,13 @@ import pytest
 from clearweight.service import InvalidRequestError, Limits
 from clearweight.service.core.types import InferResponse, Tensor
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
-from clearweight.service.rpc.tensors import CONTENTS, decode_infer, decode_parameters, encode_infer, encode_parameters
+from clearweight.service.rpc.tensors import (
+    CONTENTS,
+    decode_infer,
+    decode_parameters,
+    encode_infer,
+    encode_parameters,
+)
 
 VALUES = {
     "BOOL": np.array([True, False]),
@@ -40,7 +46,9 @@ def test_every_datatype_round_trips_typed_and_raw(datatype, raw):
     assert np.array_equal(found.values, VALUES[datatype])
 
 
-@pytest.mark.parametrize(("datatype", "field", "value"), [("INT8", "int_contents", 128), ("UINT16", "uint_contents", 2**16)])
+@pytest.mark.parametrize(
+    ("datatype", "field", "value"), [("INT8", "int_contents", 128), ("UINT16", "uint_contents", 2**16)]
+)
 def test_elements_out_of_range_are_refused(datatype, field, value):
     message = oip.ModelInferRequest(model_name="m")
     entry = message.inputs.add(name="x", datatype=datatype, shape=[1])
@@ -58,4 +66,6 @@ def test_parameters_round_trip_with_their_types():
     found = decode_parameters(message.parameters)
 
     assert found == given
-    assert {key: type(value) for key, value in found.items()} == {key: type(value) for key, value in given.items()}
+    assert {key: type(value) for key, value in found.items()} == {
+        key: type(value) for key, value in given.items()
+    }

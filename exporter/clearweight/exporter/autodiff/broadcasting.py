@@ -16,9 +16,14 @@ def sum_to(emit: Emit, dx: str, x: str) -> str:
     target, source = emit.shape(x), emit.shape(dx)
     extra = len(source) - len(target)
     aligned = source[extra:]
-    if any(not isinstance(own, int) and (own is None or own != got) for own, got in zip(target, aligned, strict=True)):
+    if any(
+        not isinstance(own, int) and (own is None or own != got)
+        for own, got in zip(target, aligned, strict=True)
+    ):
         return _sum_at_run_time(emit, dx, x, extra)
-    repeated = [axis + extra for axis, (own, got) in enumerate(zip(target, aligned, strict=True)) if own == 1 != got]
+    repeated = [
+        axis + extra for axis, (own, got) in enumerate(zip(target, aligned, strict=True)) if own == 1 != got
+    ]
     axes = [*range(extra), *repeated]
     if not axes:
         return dx

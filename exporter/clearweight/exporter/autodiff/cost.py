@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Literal
 
 ConvolutionKernel = Literal["flipped", "transposed"]
-PoolingKernel = Literal["slices", "unpool"]
+PoolingKernel = Literal["match", "unpool"]
 
 # Gradient of a convolution at stride 1: time relative to ConvTranspose. A convolution with the flipped weight
 # uses the blocked layout, which pads channels to full blocks: lost work when they are few or odd.
@@ -19,18 +19,21 @@ CONVOLUTION_COST: Mapping[str, Mapping[ConvolutionKernel, float]] = MappingProxy
     {
         "depthwise": {"transposed": 1.0, "flipped": 0.34},  # 64 and 144 channels, 3x3
         "grouped": {"transposed": 1.0, "flipped": 1.26},  # 128 channels in 32 groups, 3x3
-        "pointwise": {"transposed": 1.0, "flipped": 1.15},  # 24-144, 144-24, 64-64; flipping only adds a transpose
+        "pointwise": {
+            "transposed": 1.0,
+            "flipped": 1.15,
+        },  # 24-144, 144-24, 64-64; flipping only adds a transpose
         "dense_blocked": {"transposed": 1.0, "flipped": 0.74},  # 16, 32, 64, 256 channels, 3x3 and 5x5
         "dense_unblocked": {"transposed": 1.0, "flipped": 2.9},  # 3-16, 1-20, 20-50, 24-24
     }
 )
 
 # Gradient of max pooling whose windows tile the input: time relative to Indices + MaxUnpool, by the number of
-# elements per sample. MaxPool with Indices leaves the fast layout; picking the first match has more nodes.
+# elements per sample. MaxPool with Indices leaves the fast layout; finding the first match has more nodes.
 POOLING_COST: Mapping[str, Mapping[PoolingKernel, float]] = MappingProxyType(
     {
-        "small": {"unpool": 1.0, "slices": 1.5},  # 50 x 8 x 8
-        "large": {"unpool": 1.0, "slices": 0.6},  # 20 x 24 x 24: 1.3 at batch 1, 0.35 at batch 16
+        "small": {"unpool": 1.0, "match": 1.7},  # 50 x 8 x 8
+        "large": {"unpool": 1.0, "match": 0.7},  # 20 x 24 x 24: 1.2 at batch 1, 0.4 at batch 16
     }
 )
 

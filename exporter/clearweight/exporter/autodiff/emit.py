@@ -126,7 +126,10 @@ class Emit:
         source, target = self.shape(value), self.shape(like)
         if source == target and None not in target:
             return value
-        if all(isinstance(to, int) or (to is not None and to == own) for own, to in zip(source, target, strict=True)):
+        if all(
+            isinstance(to, int) or (to is not None and to == own)
+            for own, to in zip(source, target, strict=True)
+        ):
             sizes = self.ints([to if isinstance(to, int) else 1 for to in target])
         else:
             sizes = self.shape_of(like)
@@ -149,7 +152,14 @@ class Emit:
             return value
         return self.op("ReduceSum", value, self.ints(list(axes)), keepdims=int(keepdims))
 
-    def slice(self, value: str, axes: Sequence[int], starts: Sequence[int], ends: Sequence[int], steps: Sequence[int]) -> str:
+    def slice(
+        self,
+        value: str,
+        axes: Sequence[int],
+        starts: Sequence[int],
+        ends: Sequence[int],
+        steps: Sequence[int],
+    ) -> str:
         """Cut along axes."""
         return self.op("Slice", value, *(self.ints(list(given)) for given in (starts, ends, axes, steps)))
 

@@ -14,9 +14,16 @@ from numpy.typing import NDArray
 from clearweight.exporter.autodiff.errors import UnknownValueError, UnsupportedOpError
 from clearweight.exporter.autodiff.node import Node, read_attributes
 from clearweight.exporter.autodiff.op_key import DEFAULT_DOMAIN, OpKey, op_key
-from clearweight.exporter.autodiff.value_type import Shape, ValueType, from_proto, infer, to_proto, type_of_array
+from clearweight.exporter.autodiff.value_type import (
+    Shape,
+    ValueType,
+    from_proto,
+    infer,
+    to_proto,
+    type_of_array,
+)
 
-MIN_OPSET = 13  # axes of ReduceSum, Squeeze and Unsqueeze are inputs from here on
+MIN_OPSET = 16  # what the rules emit exists from here on; ScatterElements adds since 16
 _SETTING_SIZE = 4096  # larger constants never shape a result
 
 
@@ -25,12 +32,12 @@ class Graph:
 
     Parameters
     ----------
-    model : ONNX model with only tensors, opset 13 or later; not modified
+    model : ONNX model with only tensors, opset 16 or later; not modified
 
     Raises
     ------
     UnsupportedOpError
-        The model's opset is older than 13.
+        The model's opset is older than 16.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -42,6 +49,7 @@ class Graph:
         self._nodes: list[Node] = []
         self._types: dict[str, ValueType] = {}
         self._constants: dict[str, NDArray[np.generic]] = {}
+        self._exported: set[str] = set()
         self._made: dict[tuple[object, ...], str] = {}
         self._counter = 0
         self._stated = _stated_types(model)
@@ -100,7 +108,9 @@ class Graph:
         key = ("Constant", array.dtype.str, array.shape, array.tobytes())
         if key not in self._made:
             name = self._fresh("constant")
-            proto = onnx.helper.make_node("Constant", [], [name], name, value=onnx.numpy_helper.from_array(array))
+            proto = onnx.helper.make_node(
+                "Constant", [], [name], name, value=onnx.numpy_helper.from_array(array)
+            )
             self._append(proto)
             self._made[key] = name
         return self._made[key]
@@ -119,20 +129,30 @@ class Graph:
     def add_input(self, name: str, value: ValueType) -> str:
         """Declare a further input of the graph."""
         if name in self._types:
-            raise UnsupportedOpError(f"The model already has a value {name!r}, which the graph needs for itself.")
+            raise UnsupportedOpError(
+                f"The model already has a value {name!r}, which the graph needs for itself."
+            )
         self._types[name] = value
         return name
 
-    def rename(self, old: str, new: str) -> None:
-        """Give an added value the name under which it leaves the graph."""
-        if new in self._types:
-            raise UnsupportedOpError(f"The model already has a value {new!r}, which the graph needs for itself.")
-        self._types[new] = self._types.pop(old)
-        for proto in self._protos[self._forward :]:
-            for names in (proto.input, proto.output):
-                for index, name in enumerate(names):
-                    if name == old:
-                        names[index] = new
+    def export(self, value: str, name: str) -> None:
+        """Give a value the name under which it leaves the graph; a copy, if it already has a name of its own."""
+        if name in self._types:
+            raise UnsupportedOpError(
+                f"The model already has a value {name!r}, which the graph needs for itself."
+            )
+        added = self._protos[self._forward :]
+        if value in self._exported or not any(value in proto.output for proto in added):
+            self._append(onnx.helper.make_node("Identity", [value], [name], name))
+        else:
+            self._types[name] = self._types.pop(value)
+            self._made = {key: name if made == value else made for key, made in self._made.items()}
+            for proto in added:
+                for names in (proto.input, proto.output):
+                    for index, used in enumerate(names):
+                        if used == value:
+                            names[index] = name
+        self._exported.add(name)
 
     def request_output(self, node: Node, index: int) -> str:
         """Return an optional output of a node of the model, switching it on where the model left it out."""
@@ -143,9 +163,7 @@ class Graph:
         while len(proto.output) <= index:
             proto.output.append("")
         proto.output[index] = self._fresh(f"{node.key.op_type.lower()}_output{index}")
-        for name, value in zip(
-            [name for name in proto.output if name], self._infer(proto), strict=True
-        ):
+        for name, value in zip([name for name in proto.output if name], self._infer(proto), strict=True):
             self._types.setdefault(name, value)
         return proto.output[index]
 
@@ -177,7 +195,9 @@ class Graph:
         proto.CopyFrom(source)
         attributes = read_attributes(proto)
         key = op_key(proto.domain, proto.op_type, self.opset)
-        node = Node(key, proto.name or next(iter(proto.output)), tuple(proto.input), tuple(proto.output), attributes)
+        node = Node(
+            key, proto.name or next(iter(proto.output)), tuple(proto.input), tuple(proto.output), attributes
+        )
         if proto.op_type == "Constant" and key.domain == DEFAULT_DOMAIN:
             array = _constant_array(attributes)
             self._constants[proto.output[0]] = array
@@ -221,11 +241,15 @@ def _stated_types(model: onnx.ModelProto) -> dict[str, ValueType]:
 
 def _whole_types(model: onnx.ModelProto, stated: Collection[str]) -> dict[str, ValueType]:
     """Infer the model as a whole where it does not state every type: this follows computed shapes too."""
-    produced = {name for node in model.graph.node if node.op_type != "Constant" for name in node.output if name}
+    produced = {
+        name for node in model.graph.node if node.op_type != "Constant" for name in node.output if name
+    }
     if produced <= set(stated):
         return {}
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    return {value.name: from_proto(value.type) for value in (*inferred.graph.value_info, *inferred.graph.output)}
+    return {
+        value.name: from_proto(value.type) for value in (*inferred.graph.value_info, *inferred.graph.output)
+    }
 
 
 def _sharper(inferred: ValueType, declared: ValueType | None) -> ValueType:
@@ -243,7 +267,12 @@ def _constant_array(attributes: Mapping[str, Any]) -> NDArray[np.generic]:
     (name, value), *_ = attributes.items()
     if name == "value":
         return np.asarray(onnx.numpy_helper.to_array(value))
-    kinds = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
+    kinds = {
+        "value_float": np.float32,
+        "value_floats": np.float32,
+        "value_int": np.int64,
+        "value_ints": np.int64,
+    }
     if name not in kinds:
         raise UnsupportedOpError(f"A Constant node holds {name!r}, expected numbers.")
     return np.asarray(value, dtype=kinds[name])

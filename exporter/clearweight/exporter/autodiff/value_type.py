@@ -71,7 +71,9 @@ def infer(
     constants : values of the inputs that are constant and shape the result (axes, sizes)
     """
     schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
-    data = {name: onnx.numpy_helper.from_array(constants[name], name) for name in node.input if name in constants}
+    data = {
+        name: onnx.numpy_helper.from_array(constants[name], name) for name in node.input if name in constants
+    }
     found = onnx.shape_inference.infer_node_outputs(
         schema,
         node,
@@ -79,7 +81,9 @@ def infer(
         data,
         opset_imports=[onnx.helper.make_opsetid(node.domain, opset)],
     )
-    inferred = [from_proto(found[name]) if name in found else ValueType(0, None) for name in node.output if name]
+    inferred = [
+        from_proto(found[name]) if name in found else ValueType(0, None) for name in node.output if name
+    ]
     if node.op_type == "Reshape":
         inferred[0] = _carry_symbol(types[node.input[0]], inferred[0])
     return inferred

@@ -73,7 +73,9 @@ def pull_back(
     return {name: cotangent for name, cotangent in found.items() if name in active}
 
 
-def _reached_from(wanted: Collection[str], nodes: list[Node], non_differentiable: Collection[OpKey]) -> set[str]:
+def _reached_from(
+    wanted: Collection[str], nodes: list[Node], non_differentiable: Collection[OpKey]
+) -> set[str]:
     """Collect the values that depend on a wanted one other than through an operator that stops gradients."""
     reached = set(wanted)
     for node in nodes:
@@ -84,7 +86,9 @@ def _reached_from(wanted: Collection[str], nodes: list[Node], non_differentiable
 
 def _only(node: Node, arriving: list[str], found: Mapping[str, str]) -> str:
     if len(arriving) > 1 or node.outputs[0] not in found:
-        raise UnsupportedOpError(f"A gradient reaches a further output of {node}, expected only its first one.")
+        raise UnsupportedOpError(
+            f"A gradient reaches a further output of {node}, expected only its first one."
+        )
     return arriving[0]
 
 

@@ -67,9 +67,9 @@ def build(model: onnx.ModelProto, method: str, *, layer: str | None = None) -> E
     made = explainer.attribute(emit, classifier, layer)
     own_outputs = emit.graph.outputs
     outputs = [EXPLAIN, *own_outputs]
-    emit.graph.rename(made.explain, EXPLAIN)
+    emit.graph.export(made.explain, EXPLAIN)
     if made.completeness_error is not None:
-        emit.graph.rename(made.completeness_error, COMPLETENESS_ERROR)
+        emit.graph.export(made.completeness_error, COMPLETENESS_ERROR)
         outputs.append(COMPLETENESS_ERROR)
     shape = emit.shape(EXPLAIN)
     return ExplainGraph(

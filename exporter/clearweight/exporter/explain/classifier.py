@@ -38,7 +38,9 @@ class Classifier:
         found = pull_back(emit, {self.logits: self.one_hot}, wanted, RULES, NON_DIFFERENTIABLE)
         for name in wanted:
             if name not in found:
-                raise NotApplicableError(f"The output {self.logits!r} does not depend differentiably on {name!r}.")
+                raise NotApplicableError(
+                    f"The output {self.logits!r} does not depend differentiably on {name!r}."
+                )
         return found
 
 
@@ -59,7 +61,9 @@ def open_classifier(model: onnx.ModelProto) -> tuple[Emit, Classifier]:
     x, logits = graph.inputs[0], graph.outputs[0]
     shape = graph.type(logits).shape
     if shape is None or len(shape) != 2 or not isinstance(shape[1], int):
-        raise NotApplicableError(f"Output {logits!r} has shape {shape}, expected logits of shape (N, classes).")
+        raise NotApplicableError(
+            f"Output {logits!r} has shape {shape}, expected logits of shape (N, classes)."
+        )
     graph.add_input(TARGET, ValueType(onnx.TensorProto.INT64, (shape[0],)))
     return emit, Classifier(x, logits, _one_hot(emit, logits, shape[1]))
 

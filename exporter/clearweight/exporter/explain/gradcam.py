@@ -28,7 +28,9 @@ def gradcam(emit: Emit, classifier: Classifier, layer: str | None) -> Attributio
             "Grad-CAM needs a feature map with spatial axes before the logits; this network has none."
         )
     if layer is not None and layer not in features:
-        raise NotApplicableError(f"Layer {layer!r} is no feature map of this network. Known: {', '.join(features)}.")
+        raise NotApplicableError(
+            f"Layer {layer!r} is no feature map of this network. Known: {', '.join(features)}."
+        )
     a = features[-1] if layer is None else layer
     da = classifier.cotangents(emit, [a])[a]
     space = list(range(2, emit.rank(a)))
@@ -54,7 +56,12 @@ def _feature_maps(emit: Emit, classifier: Classifier) -> list[str]:
         derived.update(name for name in node.outputs if name)
         y = node.outputs[0]
         shape = emit.graph.type(y).shape
-        if y in needed and shape is not None and len(shape) == rank >= 3 and any(size != 1 for size in shape[2:]):
+        if (
+            y in needed
+            and shape is not None
+            and len(shape) == rank >= 3
+            and any(size != 1 for size in shape[2:])
+        ):
             found.append(y)
     return found
 

@@ -9,7 +9,7 @@ from clearweight.exporter.autodiff import Emit
 from clearweight.exporter.explain.classifier import Classifier
 from clearweight.exporter.explain.errors import NotApplicableError
 from clearweight.exporter.explain.explain_graph import Attribution, Explainer
-from clearweight.exporter.explain.linear_bias import affine_nodes, linear_bias
+from clearweight.exporter.explain.linear_bias import Term, affine_nodes, difference, linear_bias
 
 
 def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> Attribution:
@@ -22,13 +22,11 @@ def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> A
     explain = emit.op("Mul", x, cotangents[x])
     if nodes is None:
         return Attribution(explain)
-    explained_logit = emit.sum(emit.op("Mul", classifier.logits, classifier.one_hot), [1], keepdims=False)
+    logit = emit.op("Mul", classifier.logits, classifier.one_hot)
+    ones = emit.number([1.0] * emit.sizes(logit, [1], nodes[-1].node)[0], logit)
+    unbiased = difference(emit, Term(logit, ones), linear_bias(emit, nodes, cotangents))
     share = emit.sum(explain, range(1, emit.rank(x)), keepdims=False)
-    error = emit.op("Sub", explained_logit, share)
-    bias = linear_bias(emit, nodes, cotangents)
-    if bias is not None:
-        error = emit.op("Sub", error, bias)
-    return Attribution(explain, completeness_error=error)
+    return Attribution(explain, completeness_error=emit.op("Sub", unbiased, share))
 
 
 EXPLAINER = Explainer(

@@ -6,7 +6,7 @@ paired with the cotangent there, ``b_c = sum over operators of <dF_c / dy, const
 ``F_c - <g, x>``, never looks at a bias, so that the two agree only if forward and backward pass fit together.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,7 @@ class Affine:
 
 @dataclass(frozen=True)
 class Term:
-    """One part of the bias: ``features`` [N, K] times ``weights`` [K]."""
+    """One part of a sum: ``features`` [N, K] times ``weights`` [K]."""
 
     features: str
     weights: str
@@ -60,8 +60,8 @@ def affine_nodes(emit: Emit, x: str, logits: str) -> list[Affine] | None:
     return kept[::-1]
 
 
-def linear_bias(emit: Emit, nodes: list[Affine], cotangents: Mapping[str, str]) -> str | None:
-    """Add ``b_c``, one number per row, from the cotangents of the nodes' outputs; None if no operator has any."""
+def linear_bias(emit: Emit, nodes: list[Affine], cotangents: Mapping[str, str]) -> list[Term]:
+    """List the terms of ``b_c`` from the cotangents of the nodes' outputs; none if nothing has a constant part."""
     terms = []
     for entry in nodes:
         offset = OFFSETS.get(entry.node.key.op_type)
@@ -69,15 +69,16 @@ def linear_bias(emit: Emit, nodes: list[Affine], cotangents: Mapping[str, str]) 
             term = offset(emit, entry, cotangents)
             if term is not None:
                 terms.append(term)
-    if not terms:
-        return None
-    features = [term.features for term in terms]
-    weights = [term.weights for term in terms]
-    return emit.op(
-        "MatMul",
-        emit.op("Concat", *features, axis=1) if len(terms) > 1 else features[0],
-        emit.op("Concat", *weights, axis=0) if len(terms) > 1 else weights[0],
-    )
+    return terms
+
+
+def difference(emit: Emit, whole: Term, parts: Sequence[Term]) -> str:
+    """Subtract terms from a first one: one number per row, by a single product of matrices."""
+    if not parts:
+        return emit.op("MatMul", whole.features, whole.weights)
+    features = [whole.features, *(part.features for part in parts)]
+    weights = [whole.weights, *(emit.op("Neg", part.weights) for part in parts)]
+    return emit.op("MatMul", emit.op("Concat", *features, axis=1), emit.op("Concat", *weights, axis=0))
 
 
 # Conditions --------------------------------------------------------------------------------------------
@@ -200,7 +201,9 @@ def pad_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term
     x, y = entry.node.inputs[0], entry.node.outputs[0]
     inside = emit.op("Expand", emit.number(1, x), emit.shape_of(x))
     zero = emit.number(0, y)
-    border = emit.op("Sub", emit.number(1, y), emit.op("Pad", inside, entry.node.inputs[1], zero, *entry.node.inputs[3:]))
+    border = emit.op(
+        "Sub", emit.number(1, y), emit.op("Pad", inside, entry.node.inputs[1], zero, *entry.node.inputs[3:])
+    )
     return _spread(emit, emit.op("Mul", emit.op("Mul", cotangents[y], border), value))
 
 

@@ -44,6 +44,7 @@ class Dataplane:
     def __init__(self, engine: Engine, options: LaneOptions | None = None) -> None:
         options = options or LaneOptions()
         self.engine = engine
+        self.leaving = False
         self.draining = False
         self.in_progress = dict.fromkeys(VERBS, 0)
         rooms = {
@@ -67,8 +68,17 @@ class Dataplane:
 
     @property
     def ready(self) -> bool:
-        """Whether new work is welcome and every model serves."""
-        return not self.draining and self.engine.ready
+        """Whether new work is welcome and every model serves.
+
+        A service that is ``leaving`` asks to be sent nothing more but still answers; one that is ``draining``
+        refuses.
+        """
+        return self.staying and self.engine.ready
+
+    @property
+    def staying(self) -> bool:
+        """Whether the service is neither leaving nor draining."""
+        return not (self.leaving or self.draining)
 
     @contextmanager
     def call(self, verb: str, protocol: str) -> Iterator[Call]:

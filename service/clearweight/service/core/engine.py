@@ -207,7 +207,7 @@ class Engine:
         if slot.model is None or not request.inputs:
             return 0.0
         shape = request.inputs[0].values.shape
-        return slot.model.seconds_per_row[verb] * (shape[0] if shape else 1)
+        return slot.model.seconds(verb, shape[0] if shape else 1, request.parameters.get("method"))
 
     def metadata(self, name: str, version: str | None = None) -> ModelMetadata:
         """Describe a model.

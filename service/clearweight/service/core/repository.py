@@ -78,8 +78,9 @@ class Repository:
             slot = _load(path, threads=threads, low_fidelity=low_fidelity, observer=observer)
             versions = self._slots.setdefault(slot.name, {})
             if slot.version in versions:
+                other = versions[slot.version].path
                 raise LoadError(
-                    f"Model {slot.name!r} version {slot.version!r} stands twice: {versions[slot.version].path} and {path}."
+                    f"Model {slot.name!r} version {slot.version!r} stands twice: {other} and {path}."
                 )
             versions[slot.version] = slot
 

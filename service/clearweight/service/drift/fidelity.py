@@ -1,4 +1,4 @@
-"""Question one: is the compressed model's explanation near enough to the reference's?
+"""Question one: whether the compressed model's explanation is near enough to the reference's.
 
 A level test. The record in the manifest is judged again from its own numbers, and the stored maps of the canaries
 must not contradict it, so that neither an over-pruned model that calibrated itself nor a record that flatters

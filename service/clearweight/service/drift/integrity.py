@@ -1,4 +1,4 @@
-"""Question two: does this device reproduce the compressed model's own stored answers?
+"""Question two: whether this device reproduces the compressed model's own stored answers.
 
 Deterministic, hence a level test within the runtime floor: catches damaged files, wrong kernels, another runtime
 or processor.

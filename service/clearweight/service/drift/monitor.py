@@ -1,4 +1,4 @@
-"""Question three's verdict: have the paired scores left this model's own calibrated null?"""
+"""Question three's verdict: whether the paired scores have left this model's own calibrated null."""
 
 import threading
 import time

@@ -5,9 +5,9 @@ each value sent through the calibration quantiles. Its autocorrelation is solved
 measured lag-1 value, not the normal process behind them.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from clearweight.artifact import NullDistribution
 
 _GRID = np.linspace(-6.0, 6.0, 2401)
-_GRID_P = np.array([NormalDist().cdf(float(u)) for u in _GRID])
+_GRID_P = np.array([0.5 * math.erfc(-float(u) / math.sqrt(2.0)) for u in _GRID])
 _TERMS = 24
 
 
@@ -57,7 +57,7 @@ def score_null(shipped: NullDistribution) -> Null:
 
 def event_null(rate: float, autocorrelation: float = 0.0) -> Null:
     """Build the null of a 0/1 event that happens with probability ``rate``."""
-    return Null((_GRID_P > 1.0 - rate).astype(np.float64), autocorrelation)
+    return Null((1.0 - rate < _GRID_P).astype(np.float64), autocorrelation)
 
 
 def event_rate_bound(events: float, samples: int) -> float:

@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +67,8 @@ class ShadowWorker:
     def close(self) -> None:
         """Stop after the running job; queued ones are forgotten."""
         self._closing.set()
-        try:
+        with suppress(queue.Full):  # then the thread is busy and sees the event at its next job
             self._jobs.put_nowait(None)
-        except queue.Full:
-            pass  # the thread is busy and will see the event at its next job
         self._thread.join()
 
     def _work(self) -> None:
@@ -79,7 +78,7 @@ class ShadowWorker:
             try:
                 if job is not None:
                     job()
-            except Exception:
+            except Exception:  # noqa: BLE001  # whatever a comparison raises, the next one still runs
                 _LOG.exception("A shadow comparison failed.")
             finally:
                 self._jobs.task_done()

@@ -5,7 +5,6 @@ from importlib.metadata import version as installed_version
 
 import orjson
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -28,8 +27,6 @@ def create_app(plane: Dataplane, metrics: Exposition | None = None) -> FastAPI:
     """Build the application over a dataplane."""
     app = FastAPI(title=NAME, version=installed_version("clearweight"), redirect_slashes=False)
     app.add_exception_handler(HTTPException, _http_error)
-    app.add_exception_handler(RequestValidationError, _http_error)
-    app.add_exception_handler(Exception, _any_error)
     table = _Rest(plane, metrics).routes()
     paths: dict[str, dict[str, object]] = {}
     for verb, path, answer, body in reversed(table):
@@ -49,7 +46,7 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             response = await self._answer(Request(scope, receive))
-        except Exception as error:  # no exception text of ours may reach a caller unseen
+        except Exception as error:  # noqa: BLE001  # no exception text of ours may reach a caller unseen
             response = error_response(error)
         await response(scope, receive, send)
 
@@ -107,7 +104,7 @@ class _Rest:
         return _json({"ready": True, "live": True})
 
     def _why_not_ready(self) -> str:
-        if self._plane.draining:
+        if not self._plane.staying:
             return "The service is shutting down."
         slots = [self._engine.repository.slot(name) for name in self._engine.repository.names]
         return " ".join(
@@ -133,7 +130,7 @@ class _Rest:
     async def model_ready(self, request: Request) -> Response:
         """Whether one model serves."""
         slot = self._engine.repository.slot(*_path(request))
-        if self._plane.draining:
+        if not self._plane.staying:
             return error_body(503, "The service is shutting down.")
         slot.serving()
         return _json({"name": slot.name, "ready": True})
@@ -184,7 +181,7 @@ class _Rest:
                     asked, form = oip.decode_infer(model, version, body, header, self._limits)
                 text, length = oip.encode_infer(await self._plane.answer(call, asked), form)
                 response = _json_text(text) if length is None else _binary(text, length)
-            except Exception as error:  # every failure becomes its answer, here where it is counted
+            except Exception as error:  # noqa: BLE001  # every failure becomes its answer, here where it is counted
                 response = error_response(error)
             call.code = str(response.status_code)
             return response
@@ -200,7 +197,7 @@ class _Rest:
                 asked: InferRequest = v1.decode_v1(model, metadata.inputs, body, self._limits)
                 answer = await self._plane.answer(call, asked)
                 response = _json_text(v1.encode_v1(answer, [spec.name for spec in metadata.outputs]))
-            except Exception as error:  # every failure becomes its answer, here where it is counted
+            except Exception as error:  # noqa: BLE001  # every failure becomes its answer, here where it is counted
                 response = error_response(error)
             call.code = str(response.status_code)
             return response
@@ -212,14 +209,9 @@ def _path(request: Request) -> tuple[str, str | None]:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     del request
-    if isinstance(error, HTTPException):
-        return error_body(error.status_code, f"{error.detail}.", dict(error.headers or {}))
-    return error_body(400, "The request is not valid.")
-
-
-async def _any_error(request: Request, error: Exception) -> Response:
-    del request
-    return error_response(error)
+    if not isinstance(error, HTTPException):
+        return error_response(error)
+    return error_body(error.status_code, f"{error.detail}.", dict(error.headers or {}))
 
 
 def _json(value: object) -> Response:

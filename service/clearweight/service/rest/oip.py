@@ -40,7 +40,7 @@ def decode_infer(
     Raises
     ------
     InvalidRequestError, TooLargeError
-        Rows 11 to 33 of the protocol's mistakes, each named.
+        What is wrong, and where.
     """
     head, rest = _split(body, header_length)
     document = parse_object(head)
@@ -160,8 +160,9 @@ def _split(body: bytes, header_length: bytes | None) -> tuple[bytes | memoryview
     if header_length is None:
         return body, None
     if not header_length.isdigit() or not 0 < int(header_length) <= len(body):
+        text = header_length.decode("latin-1")
         raise InvalidRequestError(
-            f"Inference-Header-Content-Length is {header_length.decode('latin-1')!r}, expected at most the body's {len(body)} bytes."
+            f"Inference-Header-Content-Length is {text!r}, expected at most the body's {len(body)} bytes."
         )
     view = memoryview(body)
     return view[: int(header_length)], view[int(header_length) :]

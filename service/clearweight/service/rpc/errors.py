@@ -55,7 +55,7 @@ def _wrap(handler: Any) -> Any:
                 return await inner(request, context)
             except grpc.aio.AbortError:
                 raise
-            except Exception as error:  # the table below knows what each becomes
+            except Exception as error:  # noqa: BLE001  # the table knows what each becomes
                 await _abort(error, context)
 
         return grpc.unary_unary_rpc_method_handler(
@@ -70,7 +70,7 @@ def _wrap(handler: Any) -> Any:
                     yield reply
             except grpc.aio.AbortError:
                 raise
-            except Exception as error:  # the table below knows what each becomes
+            except Exception as error:  # noqa: BLE001  # the table knows what each becomes
                 await _abort(error, context)
 
         return grpc.stream_stream_rpc_method_handler(

@@ -1,5 +1,7 @@
 """``clearweight.v1.ExplainService``: explanations with types, and the state of the explanations."""
 
+# ruff: noqa: N802  # methods have the names the protocol gives them
+
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,7 +24,7 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
     def __init__(self, plane: Dataplane) -> None:
         self._plane = plane
 
-    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:  # noqa: N802  # the protocol's name
+    async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Predict and attribute in one run."""
         del context
         with self._plane.call("explain", "grpc") as call:
@@ -37,14 +39,14 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
             call.code = "OK"
             return reply
 
-    async def ExplainStream(  # noqa: N802  # the protocol's name
+    async def ExplainStream(
         self, request_iterator: AsyncIterator[pb.ExplainRequest], context: Any
     ) -> AsyncIterator[pb.ExplainResponse]:
         """Explain one request after another, answers in their order."""
         async for request in request_iterator:
             yield await self.Explain(request, context)
 
-    async def Drift(self, request: pb.DriftRequest, context: Any) -> pb.DriftResponse:  # noqa: N802  # the protocol's name
+    async def Drift(self, request: pb.DriftRequest, context: Any) -> pb.DriftResponse:
         """Fidelity, integrity and drift of one model."""
         del context
         return encode_health(self._plane.engine.health(request.model, request.version or None))

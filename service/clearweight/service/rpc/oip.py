@@ -1,5 +1,7 @@
 """``inference.GRPCInferenceService``: the Open Inference Protocol over gRPC."""
 
+# ruff: noqa: N802  # methods have the names the protocol gives them
+
 from importlib.metadata import version as installed_version
 from typing import Any
 
@@ -18,25 +20,25 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
         self._plane, self._engine = plane, plane.engine
         self._limits = plane.engine.options.limits
 
-    async def ServerLive(self, request: oip.ServerLiveRequest, context: Any) -> oip.ServerLiveResponse:  # noqa: N802  # the protocol's name
+    async def ServerLive(self, request: oip.ServerLiveRequest, context: Any) -> oip.ServerLiveResponse:
         """The process answers."""
         del request, context
         return oip.ServerLiveResponse(live=True)
 
-    async def ServerReady(self, request: oip.ServerReadyRequest, context: Any) -> oip.ServerReadyResponse:  # noqa: N802  # the protocol's name
+    async def ServerReady(self, request: oip.ServerReadyRequest, context: Any) -> oip.ServerReadyResponse:
         """Every model serves and new work is welcome."""
         del request, context
         return oip.ServerReadyResponse(ready=self._plane.ready)
 
-    async def ModelReady(self, request: oip.ModelReadyRequest, context: Any) -> oip.ModelReadyResponse:  # noqa: N802  # the protocol's name
+    async def ModelReady(self, request: oip.ModelReadyRequest, context: Any) -> oip.ModelReadyResponse:
         """Whether one model serves."""
         del context
         slot = self._engine.repository.slot(request.name, request.version or None)
-        return oip.ModelReadyResponse(ready=slot.ready and not self._plane.draining)
+        return oip.ModelReadyResponse(ready=slot.ready and self._plane.staying)
 
     async def ServerMetadata(
         self, request: oip.ServerMetadataRequest, context: Any
-    ) -> oip.ServerMetadataResponse:  # noqa: N802  # the protocol's name
+    ) -> oip.ServerMetadataResponse:
         """Name, version and extensions of the server."""
         del request, context
         return oip.ServerMetadataResponse(
@@ -45,7 +47,7 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
 
     async def ModelMetadata(
         self, request: oip.ModelMetadataRequest, context: Any
-    ) -> oip.ModelMetadataResponse:  # noqa: N802  # the protocol's name
+    ) -> oip.ModelMetadataResponse:
         """What a model takes and gives."""
         del context
         found = self._engine.metadata(request.name, request.version or None)
@@ -63,17 +65,15 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
             properties=found.properties,
         )
 
-    async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:  # noqa: N802  # the protocol's name
+    async def ModelInfer(self, request: oip.ModelInferRequest, context: Any) -> oip.ModelInferResponse:
         """Predict; with the parameter ``explain`` true, explain."""
         del context
-        explain = request.parameters["explain"] if "explain" in request.parameters else None
-        with self._plane.call(
-            "explain" if explain is not None and explain.bool_param else "predict", "grpc"
-        ) as call:
+        explain = request.parameters.get("explain")
+        verb = "explain" if explain is not None and explain.bool_param else "predict"
+        with self._plane.call(verb, "grpc") as call:
             call.code = "CANCELLED"  # stands if the caller goes away before anything else is known
             try:
-                if explain is not None and explain.WhichOneof("parameter_choice") != "bool_param":
-                    raise InvalidRequestError("Parameter 'explain' is no boolean.")
+                _check_flag(explain)
                 self._plane.label(call, request.model_name, request.model_version or None)
                 asked = decode_infer(request, self._limits)
                 answer = await self._plane.answer(call, asked)
@@ -83,3 +83,8 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
                 raise
             call.code = "OK"
             return reply
+
+
+def _check_flag(parameter: oip.InferParameter | None) -> None:
+    if parameter is not None and parameter.WhichOneof("parameter_choice") != "bool_param":
+        raise InvalidRequestError("Parameter 'explain' is no boolean.")

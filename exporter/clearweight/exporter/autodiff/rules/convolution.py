@@ -36,9 +36,7 @@ def window_of(emit: Emit, node: Node, kernel: Sequence[int]) -> Window:
     strides = tuple(node.attributes.get("strides", [1] * len(kernel)))
     dilations = tuple(node.attributes.get("dilations", [1] * len(kernel)))
     pads = list(node.attributes.get("pads", [0] * (2 * len(kernel))))
-    window = Window(
-        tuple(kernel), strides, dilations, tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :])
-    )
+    window = Window(tuple(kernel), strides, dilations, tuple(pads[: len(kernel)]), tuple(pads[len(kernel) :]))
     automatic = str(node.attributes.get("auto_pad", "NOTSET"))
     if not automatic.startswith("SAME"):
         return window
@@ -74,7 +72,8 @@ def _conv_data_gradient(emit: Emit, node: Node, dy: str) -> str:
     window = window_of(emit, node, kernel)
     unit = all(stride == 1 for stride in window.strides)
     pads = [
-        [reach - pad for reach, pad in zip(window.reach, side, strict=True)] for side in (window.before, window.after)
+        [reach - pad for reach, pad in zip(window.reach, side, strict=True)]
+        for side in (window.before, window.after)
     ]
     if unit and min(*pads[0], *pads[1]) >= 0:
         chosen = convolution_kernel(channels_out, channels_in * group, window.kernel, group)

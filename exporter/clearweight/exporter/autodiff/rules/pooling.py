@@ -1,6 +1,7 @@
 """VJP rules of pooling over sliding windows."""
 
 import numpy as np
+import onnx
 
 from clearweight.exporter.autodiff.cost import pooling_kernel
 from clearweight.exporter.autodiff.emit import Emit
@@ -18,7 +19,7 @@ def max_pool_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     chosen = "scatter"
     if _tiles(emit, node, window):
         chosen = pooling_kernel(emit.sizes(node.inputs[0], range(1, emit.rank(node.inputs[0])), node))
-    if chosen == "slices":
+    if chosen == "match":
         return (_first_match(emit, node, dy, window),)
     if chosen == "unpool":
         return (_unpool(emit, node, dy, window),)
@@ -55,7 +56,8 @@ def _scatter(emit: Emit, node: Node, dy: str) -> str:
     """Add each element where its maximum lay; overlapping windows may share it."""
     x = node.inputs[0]
     size = emit.op("ReduceProd", emit.shape_of(x), keepdims=1)
-    zeros = emit.op("ConstantOfShape", size, value=_zero(emit, x))
+    zero = onnx.numpy_helper.from_array(np.zeros(1, emit.graph.type(x).dtype))
+    zeros = emit.op("ConstantOfShape", size, value=zero)
     flat = emit.ints([-1])
     places = emit.op("Reshape", _indices(emit, node), flat)
     placed = emit.op("ScatterElements", zeros, places, emit.op("Reshape", dy, flat), axis=0, reduction="add")
@@ -63,40 +65,35 @@ def _scatter(emit: Emit, node: Node, dy: str) -> str:
 
 
 def _first_match(emit: Emit, node: Node, dy: str, window: Window) -> str:
-    """Hand each element to the first cell of its window that equals the maximum; the rest get zero.
+    """Hand each element to the first cell of its window that equals the maximum, without MaxPool's Indices.
 
-    ``rest`` is what no earlier cell took: all of dy or zero, so the subtractions are exact.
+    Every cell that equals its window's maximum bids with its place, the first one highest; the highest bid of the
+    window takes the element. All in the plain layout on whole maps, where a runtime is fastest.
     """
     x, y = node.inputs[0], node.outputs[0]
-    axes = list(range(2, 2 + len(window.kernel)))
-    ends = [2**31 - 1] * len(axes)
-    cells = list(np.ndindex(*window.kernel))
-    parts: dict[tuple[int, ...], str] = {}
-    rest = dy
-    for cell in cells[:-1]:
-        value = emit.slice(x, axes, cell, ends, window.strides)
-        taken = emit.op("Mul", emit.as_type_of(emit.op("Equal", value, y), dy), rest)
-        parts[cell] = taken
-        rest = emit.op("Sub", rest, taken)
-    parts[cells[-1]] = rest
-    return _weave(emit, parts, x)
+    sizes = emit.sizes(x, range(2, emit.rank(x)), node)
+    places = np.arange(np.prod(window.kernel), 0, -1).reshape(window.kernel)
+    bids = np.tile(places, [size // k for size, k in zip(sizes, window.kernel, strict=True)])
+    equal = emit.as_type_of(emit.op("Equal", x, _repeat(emit, y, x, window)), x)
+    bid = emit.op("Mul", equal, emit.number(bids, x))
+    highest = emit.op("MaxPool", bid, kernel_shape=list(window.kernel), strides=list(window.strides))
+    wins = emit.as_type_of(emit.op("Equal", bid, _repeat(emit, highest, x, window)), dy)
+    return emit.op("Mul", wins, _repeat(emit, dy, x, window))
 
 
-def _weave(emit: Emit, parts: dict[tuple[int, ...], str], x: str) -> str:
-    """Weave one map per window cell into the input's grid, the last axis first.
-
-    Every spatial axis gets a neighbour of size 1, along which the cells are joined; one reshape then makes
-    each pair one axis.
-    """
-    depth = emit.rank(x) - 2
-    units = emit.ints([3 + 2 * axis for axis in range(depth)])
-    woven = {cell: emit.op("Unsqueeze", part, units) for cell, part in parts.items()}
-    for axis in reversed(range(depth)):
-        rows: dict[tuple[int, ...], list[str]] = {}
-        for cell, part in woven.items():
-            rows.setdefault(cell[:axis], []).append(part)
-        woven = {cell: emit.op("Concat", *row, axis=3 + 2 * axis) for cell, row in rows.items()}
-    return emit.reshape_like(woven[()], x)
+def _repeat(emit: Emit, pooled: str, x: str, window: Window) -> str:
+    """Repeat each element over its window."""
+    scales = np.array([1.0, 1.0, *window.kernel], np.float32)
+    repeated = emit.op(
+        "Resize",
+        pooled,
+        None,
+        emit.graph.add_constant(scales),
+        mode="nearest",
+        nearest_mode="floor",
+        coordinate_transformation_mode="asymmetric",
+    )
+    return emit.graph.narrow(repeated, emit.shape(x))
 
 
 def average_pool_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
@@ -114,8 +111,10 @@ def average_pool_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     share = emit.op("Mul", dy, emit.number(1.0 / _counts(window, size_in, size_out, padded=padded), dy))
     single = emit.op("Reshape", share, emit.ints([-1, 1, *size_out]))
     # The transpose covers what the windows cover; the input may reach further or, with ceil_mode, less far.
-    covered = [(o - 1) * s + r + 1 - b for o, s, r, b in zip(
-        size_out, window.strides, window.reach, window.before, strict=True)]
+    covered = [
+        (o - 1) * s + r + 1 - b
+        for o, s, r, b in zip(size_out, window.strides, window.reach, window.before, strict=True)
+    ]
     spread = emit.op(
         "ConvTranspose",
         single,

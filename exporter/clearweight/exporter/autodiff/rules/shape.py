@@ -94,10 +94,7 @@ def _slices(emit: Emit, node: Node) -> list[tuple[int, int, int, int]]:
 
 
 def _cut(axis: int, size: int, start: int, end: int, step: int) -> Cut:
-    if step < 0 and end < -size:
-        taken = range(size)[start::step]
-    else:
-        taken = range(size)[start:end:step]
+    taken = range(size)[start:end:step]
     first = min(taken, default=0)
     return Cut(axis, size, first, abs(step), len(taken), step < 0)
 
@@ -124,7 +121,7 @@ def _interleave_zeros(emit: Emit, dy: str, cut: Cut) -> str:
 
 
 def pad_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x with a border;  dx = dy without it``, and for reflect, edge and wrap the border folded back in.
+    """``y = x with a border;  dx = dy without it``, and for reflect and edge the border folded back in.
 
     Constant borders of negative width (crops) get zeros back.
     """
@@ -142,6 +139,8 @@ def pad_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     for axis, b, a in padded:
         if mode == "constant":
             dy = _unpad(emit, dy, axis, b, a)
+        elif min(b, a) < 0:
+            emit.unsupported(node, f"mode {mode!r} with a border of negative width")
         else:
             (size,) = emit.sizes(x, [axis], node)
             dy = _fold_back(emit, dy, axis, size, b, a, mode)
@@ -159,8 +158,6 @@ def _unpad(emit: Emit, dy: str, axis: int, before: int, after: int) -> str:
 
 def _fold_back(emit: Emit, dy: str, axis: int, size: int, before: int, after: int, mode: str) -> str:
     """Add border elements to those they were copied from: a product with the copying matrix, per axis."""
-    if before < 0 or after < 0:
-        raise ValueError(mode)
     source = np.pad(np.arange(size), (before, after), mode=mode)  # type: ignore[call-overload]  # ONNX's names are numpy's
     copies = np.eye(size)[source]
     rank = emit.rank(dy)
