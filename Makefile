@@ -14,8 +14,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/clearweight demo
 
-serve: setup
+serve: setup build/demo/models
 	$(BIN)/clearweight serve build/demo/models
+
+build/demo/models:
+	$(MAKE) demo
 
 test: setup
 	$(BIN)/python -m pytest

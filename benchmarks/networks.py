@@ -20,7 +20,8 @@ class LeNet300100(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N, 10]."""
         h = functional.relu(self.fc1(torch.flatten(x, 1)))
-        return self.fc3(functional.relu(self.fc2(h)))
+        logits: Tensor = self.fc3(functional.relu(self.fc2(h)))
+        return logits
 
 
 class LeNet5(nn.Module):
@@ -39,7 +40,8 @@ class LeNet5(nn.Module):
         """Return logits [N, 10]."""
         h = self.pool1(self.conv1(x))
         h = self.pool2(self.conv2(h))
-        return self.fc2(functional.relu(self.fc1(torch.flatten(h, 1))))
+        logits: Tensor = self.fc2(functional.relu(self.fc1(torch.flatten(h, 1))))
+        return logits
 
 
 class BasicBlock(nn.Module):
@@ -79,7 +81,8 @@ class ResNet20(nn.Module):
         """Return logits [N, 10]."""
         h = functional.relu(self.bn1(self.conv1(x)))
         h = self.layer3(self.layer2(self.layer1(h)))
-        return self.linear(torch.flatten(functional.adaptive_avg_pool2d(h, 1), 1))
+        logits: Tensor = self.linear(torch.flatten(functional.adaptive_avg_pool2d(h, 1), 1))
+        return logits
 
 
 def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
@@ -108,7 +111,11 @@ def network(name: str, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         model = NETWORKS[name]()
         for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if (
+                isinstance(module, nn.BatchNorm2d)
+                and module.running_mean is not None
+                and module.running_var is not None
+            ):
                 nn.init.normal_(module.running_mean, 0.0, 0.1)
                 nn.init.uniform_(module.running_var, 0.5, 1.5)
                 nn.init.uniform_(module.weight, 0.5, 1.5)

@@ -89,7 +89,7 @@ def compress_twice(recipe_file: Path, out: Path) -> tuple["Export", "Export"]:
             unmatched = export(
                 without_matching(recipe), out / "unmatched", bars, overwrite=True, checkpoints=kept
             )
-        console.print("With matching: the same steps while the maps stay in place, and the retrain floor.", soft_wrap=True)
+        console.print("With matching: the same steps while the maps stay in place; then the retrain floor.")
         with ProgressBars(console) as bars:
             matched = export(recipe, out / "models", bars, overwrite=True, checkpoints=kept)
     return unmatched, matched
@@ -114,7 +114,7 @@ class Live:
     def sound(self) -> bool:
         """Whether every question and every call was answered well."""
         states = (self.health["fidelity"]["state"], self.health["integrity"]["state"], self.verified)
-        quiet = self.health["drift"]["state"] in ("normal", "collecting")
+        quiet = self.health["drift"]["state"] in ("collecting", "normal", "warning")
         return set(states) == {"passed"} and quiet and not any(self.differences.values())
 
 

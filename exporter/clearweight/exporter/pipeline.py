@@ -1,6 +1,7 @@
 """The way of the data, offline: prepare, compress, emit, calibrate, write."""
 
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -12,8 +13,10 @@ from torch import nn
 
 from clearweight.artifact import (
     Canaries,
+    FileEntry,
     Manifest,
     TensorSpec,
+    manifest_to_bytes,
     write_artifact,
     write_folder,
 )
@@ -35,7 +38,7 @@ from clearweight.exporter.emission import Emitted, emit
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
 from clearweight.exporter.preparation import Prepared, prepare
-from clearweight.exporter.quality import accuracy, quality, retrain_floor
+from clearweight.exporter.quality import Explanations, accuracy, explanations, quality, retrain_floor
 from clearweight.exporter.recipe import Recipe
 from clearweight.exporter.report import ReportData, render_report
 from clearweight.exporter.training import Progress, silent
@@ -113,8 +116,10 @@ def specification(emitted: Emitted) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
     return tuple(map(spec, running.get_inputs())), tuple(map(spec, running.get_outputs()))
 
 
-def describe(prepared: Prepared, reference: Emitted, own: Emitted, seen: Compared) -> Manifest:
-    """Return the manifest of the compressed network; ``seen`` covers the calibration split."""
+def describe(
+    prepared: Prepared, reference: Emitted, own: Emitted, seen: Compared, told: Explanations
+) -> Manifest:
+    """Return the manifest of the compressed network; ``seen`` covers the calibration split, ``told`` the test part."""
     recipe, test = prepared.recipe, prepared.test
     method = recipe.default_explainer
     scores = distances(seen.own.maps, seen.reference.maps)
@@ -132,8 +137,8 @@ def describe(prepared: Prepared, reference: Emitted, own: Emitted, seen: Compare
         labels=prepared.labels,
         preprocessing=prepared.preprocessing,
         ledger=own.report.ledger(),
-        reference_quality=quality(reference, right[id(reference)], inputs),
-        compressed_quality=quality(own, right[id(own)], inputs),
+        reference_quality=quality(right[id(reference)], told.reference),
+        compressed_quality=quality(right[id(own)], told.own),
         explainers=own.records,
         default_explainer=method,
         fidelity=fidelity(
@@ -161,21 +166,25 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
     if recipe.default_explainer not in own.graphs:
         raise RecipeError(f"default_explainer {recipe.default_explainer!r} does not work on this network.")
     seen = run_both(recipe, reference, own, calibration)
-    manifest = describe(prepared, reference, own, seen)
+    told = explanations(reference, own, prepared.inputs(prepared.test).numpy())
+    manifest = describe(prepared, reference, own, seen, told)
     raw = canary_inputs(prepared)
     probes = preprocess(prepared.preprocessing, raw.inputs)
     tested = run_both(recipe, reference, own, probes)
     manifest = replace(manifest, canaries=replace(manifest.canaries, count=len(raw)))
-    page = render_report(
-        ReportData(
-            manifest=manifest,
-            inputs=probes,
-            labels=raw.labels,
-            maps_reference=tested.reference.maps,
-            maps_compressed=tested.own.maps,
-            null_scores=distances(seen.own.maps, seen.reference.maps)["pooled_cosine"],
-        )
+    contents = own.contents | {"canaries.safetensors": canary(raw, tested.reference, tested.own).to_bytes()}
+    shown = ReportData(
+        manifest=manifest,
+        inputs=probes,
+        labels=raw.labels,
+        maps_reference=tested.reference.maps,
+        maps_compressed=tested.own.maps,
+        null_scores=distances(seen.own.maps, seen.reference.maps)["pooled_cosine"],
+        comparison=told.comparison,
+        matched=matched_explainers(recipe),
     )
+    needed = device_bytes(manifest, contents, len(render_report(shown).encode()))
+    page = render_report(replace(shown, device_bytes=needed))
     # The artifact itself comes last: once it can be loaded, what belongs beside it is there. What an interrupted
     # export left beside it is replaced.
     reference_path = write_artifact(
@@ -189,14 +198,27 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
     path = write_artifact(
         out,
         manifest,
-        own.contents
-        | {
-            "canaries.safetensors": canary(raw, tested.reference, tested.own).to_bytes(),
-            "report.html": page.encode(),
-        },
+        contents | {"report.html": page.encode()},
         overwrite=overwrite,
     )
     return Export(path, reference_path, onnx_path, manifest, prepared, reference, own)
+
+
+def device_bytes(manifest: Manifest, contents: Mapping[str, bytes], page_bytes: int) -> int:
+    """Return the bytes of all that a device needs: the files, and the manifest that lists them and the report.
+
+    The page quotes this number, so it is asked before the page is final; ``page_bytes`` only counts by its digits.
+    """
+    unknown = "0" * 64
+    files = {name: FileEntry(len(data), unknown, device=True) for name, data in contents.items()}
+    files["report.html"] = FileEntry(page_bytes, unknown, device=False)
+    return sum(map(len, contents.values())) + len(manifest_to_bytes(replace(manifest, files=files)))
+
+
+def matched_explainers(recipe: Recipe) -> frozenset[str]:
+    """Return the explainers whose maps the objective saw; the others are the honest witnesses."""
+    terms = {term.term for term in recipe.objective.terms}  # type: ignore[attr-defined]  # every term names itself
+    return frozenset({"input_x_gradient"} if "input_matching" in terms else set())
 
 
 def reference_manifest(manifest: Manifest, reference: Emitted, seen: Compared) -> Manifest:

@@ -123,7 +123,7 @@ def train_reference(
             seeded = Runtime(runtime.fabric, seed, runtime.progress)
             fit(model, samples, _cross_entropy, recipe.reference.fine_tune, seeded, what="reference")
             checkpoints.save(key, {n: v.detach().cpu().contiguous() for n, v in model.state_dict().items()})
-    return freeze(fold_batchnorm(model.cpu().eval()))
+    return freeze(fold_batchnorm(model.cpu().eval(), samples.inputs[:2]))
 
 
 def freeze(model: nn.Module) -> nn.Module:

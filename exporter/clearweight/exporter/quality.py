@@ -1,28 +1,22 @@
 """How good a network is: its accuracy as shipped, its maps' faithfulness to itself, and the retrain floor."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from clearweight.artifact import Quality
-from clearweight.artifact.score import channel_sum
 from clearweight.exporter.calibration import Explained, distances, explained
 from clearweight.exporter.emission import Emitted
 from clearweight.exporter.errors import RecipeError
-from clearweight.exporter.evaluate import (
-    deletion_auc,
-    input_x_gradient,
-    mean,
-    occlusion,
-    spearman_to_own_occlusion,
-    top_class,
-)
+from clearweight.exporter.evaluate import Comparison, Maps, compare_maps, maps_of, mean, reference_maps
 from clearweight.exporter.explain import build
 from clearweight.exporter.graph import session, to_onnx
 from clearweight.exporter.preparation import Prepared, train_reference
 
 # Occlusion and deletion cost hundreds of runs an image.
-FAITHFULNESS_SAMPLES = 100
+EXPLAINED_SAMPLES = 100
 # Any seed but the reference's own.
 OTHER_SEED = 7919
 
@@ -37,16 +31,37 @@ def accuracy(emitted: Emitted, inputs: NDArray[np.float32], labels: NDArray[np.i
     return float((np.concatenate(answers) == labels).mean())
 
 
-def quality(emitted: Emitted, accuracy_value: float, inputs: NDArray[np.float32]) -> Quality:
-    """Return how accurate a model is and how faithful its maps are to itself, on the first inputs."""
-    images = torch.from_numpy(inputs[:FAITHFULNESS_SAMPLES])
-    targets = top_class(emitted.plain, images)
-    maps = channel_sum(input_x_gradient(emitted.plain, images, targets)).astype(np.float32)
-    occluded = occlusion(emitted.plain, images, targets)
+@dataclass(frozen=True, eq=False)
+class Explanations:
+    """Both networks explained in every way that is compared, on the first inputs of the test part.
+
+    Attributes
+    ----------
+    reference, own : maps for the class that the reference predicts, and each network's faithfulness to itself
+    """
+
+    reference: Maps
+    own: Maps
+
+    @property
+    def comparison(self) -> Comparison:
+        """Similarities of the two networks' maps, also by explainers that no objective saw."""
+        return compare_maps(self.reference, self.own)
+
+
+def explanations(reference: Emitted, own: Emitted, inputs: NDArray[np.float32]) -> Explanations:
+    """Explain the first inputs by both networks, with torch."""
+    images = torch.from_numpy(inputs[:EXPLAINED_SAMPLES])
+    aim = reference_maps(reference.plain, images)
+    return Explanations(aim, maps_of(own.plain, images, aim.targets))
+
+
+def quality(accuracy_value: float, maps: Maps) -> Quality:
+    """Return how accurate a network is and how faithful its maps are to itself."""
     return Quality(
         accuracy=accuracy_value,
-        deletion_auc=mean(deletion_auc(emitted.plain, images, targets, maps)),
-        spearman_to_own_occlusion=mean(spearman_to_own_occlusion(maps, occluded)),
+        deletion_auc=mean(maps.deletion_auc),
+        spearman_to_own_occlusion=mean(maps.spearman_to_own_occlusion),
     )
 
 

@@ -355,7 +355,7 @@ def average_pool(shape, kernel, strides, pad=0, count_include_pad=0, ceil=0, pad
         "ceil_mode": ceil,
     }
     pool = {1: functional.avg_pool1d, 2: functional.avg_pool2d}[depth]
-    oracle = lambda x: pool(  # noqa: E731 - one call with this case's settings
+    oracle = lambda x: pool(
         x, kernel, strides, pad, count_include_pad=bool(count_include_pad), ceil_mode=bool(ceil)
     )
     return Case("AveragePool", (shape,), attrs, oracle=oracle if pads is None else None, tol=1e-6)
@@ -382,7 +382,7 @@ GLOBAL = [
 
 def reduction(op, axes, keepdims, opset=18):
     function = {"ReduceSum": torch.sum, "ReduceMean": torch.mean}[op]
-    oracle = lambda x: function(x, dim=axes or (0, 1, 2), keepdim=bool(keepdims))  # noqa: E731 - this case's settings
+    oracle = lambda x: function(x, dim=axes or (0, 1, 2), keepdim=bool(keepdims))
     attrs: dict[str, Any] = {"keepdims": keepdims}
     settings: dict[int, Any] = {}
     if axes is not None and op == "ReduceMean" and opset < 18:

@@ -105,7 +105,7 @@ LINEAR_ON_RUNTIME_ONLY = [
 
 @pytest.mark.parametrize("case", LINEAR_ON_RUNTIME_ONLY, ids=str)
 def test_vjp_of_a_linear_operator_is_its_adjoint(case):
-    inputs, weights, forward, vjp = graphs(case)
+    inputs, _, forward, vjp = graphs(case)
     x = inputs["x_0"].astype(np.float32)
     y = session(forward).run(None, {"x_0": x})[0]
     dy = cotangent(y).astype(np.float32)

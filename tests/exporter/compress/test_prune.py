@@ -158,3 +158,12 @@ def test_ensure_notices_a_weight_that_grew_back(bench: Workbench, tiny_model):
 
     with pytest.raises(ConstraintError, match=r"1\.weight"):
         step.ensure(tiny_model)
+
+
+def test_dropped_negative_weights_are_plain_zeros():
+    layer = nn.Linear(2, 1, bias=False)
+    layer.weight.data = torch.tensor([[-1.0, -2.0]])
+
+    put_mask(layer, "weight", torch.tensor([[False, True]]))
+
+    assert not np.signbit(value_of(layer, "weight").detach().numpy())[0, 0]

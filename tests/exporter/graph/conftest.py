@@ -1,9 +1,14 @@
 """Small networks of the kinds that are exported: an MLP, a CNN with pools, a residual CNN with BatchNorm."""
 
+import hashlib
+
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from clearweight.exporter.graph import to_onnx
 
 
 class Perceptron(nn.Module):
@@ -103,3 +108,18 @@ def residual_cnn():
 def network(request):
     """Each of the three, as (module, images)."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def exported():
+    """Export a network, once for all tests that ask for the same numbers."""
+    known = {}
+
+    def export(module, images):
+        numbers = b"".join(value.numpy().tobytes() for value in module.state_dict().values())
+        key = (type(module), hashlib.sha256(numbers).digest())
+        if key not in known:
+            known[key] = to_onnx(module, images).SerializeToString()
+        return onnx.load_from_string(known[key])
+
+    return export

@@ -11,7 +11,6 @@ from clearweight.exporter.graph import (
     UnsupportedModelError,
     canonicalize,
     session,
-    to_onnx,
 )
 
 RNG = np.random.default_rng(21)
@@ -46,8 +45,8 @@ def run(model, images):
     return session(model).run(None, {model.graph.input[0].name: images})[0]
 
 
-def test_a_canonical_model_comes_back_byte_for_byte(network):
-    model = to_onnx(*network)
+def test_a_canonical_model_comes_back_byte_for_byte(network, exported):
+    model = exported(*network)
 
     assert canonicalize(model).SerializeToString() == model.SerializeToString()
 
@@ -115,6 +114,21 @@ def test_settings_and_scalars_are_constants():
 
     assert [tensor.name for tensor in canonical.graph.initializer] == ["w"]
     assert [node.op_type for node in canonical.graph.node] == ["Constant"] * 3 + ["Clip", "Mul", "MatMul"]
+
+
+def test_a_setting_of_several_numbers_is_no_parameter():
+    nodes = [
+        helper.make_node("Resize", ["x", "", "scales"], ["r"], mode="nearest"),
+        helper.make_node("Mul", ["r", "gain"], ["y"]),
+    ]
+    initializers = {"scales": np.array([1, 2], np.float32), "gain": np.ones(8, np.float32) * 3}
+
+    canonical = canonicalize(
+        model_of(nodes, initializers, outputs=[helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+    )
+
+    assert [tensor.name for tensor in canonical.graph.initializer] == ["gain"]
+    assert [node.op_type for node in canonical.graph.node] == ["Constant", "Resize", "Mul"]
 
 
 def test_named_parameters_exclude_all_that_is_not_a_weight():

@@ -12,9 +12,9 @@ import torch
 from clearweight.exporter.graph import ParameterError, int8_onnx, session, to_onnx
 
 
-def test_logits_stay_near_and_top_classes_agree(network):
+def test_logits_stay_near_and_top_classes_agree(network, exported):
     module, images = network
-    model = to_onnx(module, images)
+    model = exported(module, images)
     feed = {"input": images.numpy()}
 
     exact = session(model).run(None, feed)[0]
@@ -23,9 +23,9 @@ def test_logits_stay_near_and_top_classes_agree(network):
     assert 0 < np.abs(coarse - exact).max() < 0.05 * np.ptp(exact)
 
 
-def test_weights_are_symmetric_int8_with_a_scale_per_output(pooled_cnn):
+def test_weights_are_symmetric_int8_with_a_scale_per_output(pooled_cnn, exported):
     module, images = pooled_cnn
-    model = int8_onnx(to_onnx(module, images), images.numpy())
+    model = int8_onnx(exported(module, images), images.numpy())
     arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
 
     weight, scale = arrays["conv1.weight_quantized"], arrays["conv1.weight_scale"]
@@ -37,9 +37,9 @@ def test_weights_are_symmetric_int8_with_a_scale_per_output(pooled_cnn):
     assert np.abs(weight * scale[:, None, None, None] - exact).max() <= scale.max() / 2 * 1.001
 
 
-def test_ranges_are_those_of_the_calibration_inputs(pooled_cnn):
+def test_ranges_are_those_of_the_calibration_inputs(pooled_cnn, exported):
     module, images = pooled_cnn
-    model = to_onnx(module, images)
+    model = exported(module, images)
 
     scales = []
     for factor in (1.0, 3.0):
@@ -52,9 +52,9 @@ def test_ranges_are_those_of_the_calibration_inputs(pooled_cnn):
     assert scales[1] == pytest.approx(3 * scales[0], rel=1e-3)
 
 
-def test_only_standard_operators_and_nothing_of_the_host_remain(pooled_cnn):
+def test_only_standard_operators_and_nothing_of_the_host_remain(pooled_cnn, exported):
     module, images = pooled_cnn
-    model = int8_onnx(to_onnx(module, images), images.numpy())
+    model = int8_onnx(exported(module, images), images.numpy())
     content = model.SerializeToString()
 
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
@@ -73,9 +73,9 @@ def test_a_large_layer_takes_a_quarter():
     assert len(quantized.SerializeToString()) < 0.3 * len(model.SerializeToString())
 
 
-def test_nothing_is_left_behind_printed_or_logged(perceptron, tmp_path, monkeypatch, capfd, caplog):
+def test_nothing_is_left_behind_printed_or_logged(perceptron, tmp_path, monkeypatch, capfd, caplog, exported):
     module, images = perceptron
-    model = to_onnx(module, images)
+    model = exported(module, images)
     before = model.SerializeToString()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -94,8 +94,8 @@ def test_nothing_is_left_behind_printed_or_logged(perceptron, tmp_path, monkeypa
     "calibration",
     [np.zeros((3, 1, 8, 9), np.float32), np.zeros((0, 1, 8, 8), np.float32), np.zeros((3, 1, 8, 8))],
 )
-def test_inputs_that_do_not_fit_are_a_named_error(perceptron, calibration):
-    model = to_onnx(*perceptron)
+def test_inputs_that_do_not_fit_are_a_named_error(perceptron, calibration, exported):
+    model = exported(*perceptron)
 
     with pytest.raises(ParameterError, match=r"expected \(n, 1, 8, 8\) with n >= 1 and float32"):
         int8_onnx(model, calibration)

@@ -2,17 +2,17 @@
 
 import pytest
 
-from clearweight.exporter.graph import UnsupportedModelError, layer_output, to_onnx
+from clearweight.exporter.graph import UnsupportedModelError, layer_output
 
 
 def names(model):
     return [node.name for node in model.graph.node if node.op_type != "Constant"]
 
 
-def test_residual_network_reads_like_its_modules(residual_cnn):
+def test_residual_network_reads_like_its_modules(residual_cnn, exported):
     module, images = residual_cnn
 
-    assert names(to_onnx(module, images)) == [
+    assert names(exported(module, images)) == [
         "conv1",
         "relu",
         "layers.0.conv1",
@@ -33,10 +33,10 @@ def test_residual_network_reads_like_its_modules(residual_cnn):
     ]
 
 
-def test_second_call_of_a_module_is_numbered(pooled_cnn):
+def test_second_call_of_a_module_is_numbered(pooled_cnn, exported):
     module, images = pooled_cnn
 
-    assert names(to_onnx(module, images)) == [
+    assert names(exported(module, images)) == [
         "conv1",
         "relu",
         "pool",
@@ -48,18 +48,18 @@ def test_second_call_of_a_module_is_numbered(pooled_cnn):
     ]
 
 
-def test_every_node_is_called_after_its_first_output(network):
+def test_every_node_is_called_after_its_first_output(network, exported):
     module, images = network
 
-    model = to_onnx(module, images)
+    model = exported(module, images)
 
     assert all(node.name == node.output[0] for node in model.graph.node)
     assert len(set(names(model))) == len(names(model))
 
 
-def test_a_layer_is_found_where_a_torch_hook_would_see_it(residual_cnn, pooled_cnn):
-    residual = to_onnx(*residual_cnn)
-    pooled = to_onnx(*pooled_cnn)
+def test_a_layer_is_found_where_a_torch_hook_would_see_it(residual_cnn, pooled_cnn, exported):
+    residual = exported(*residual_cnn)
+    pooled = exported(*pooled_cnn)
 
     assert layer_output(residual, "layers.0.conv1") == "layers.0.conv1"
     assert layer_output(residual, "layers.0") == "layers.0"
@@ -67,8 +67,8 @@ def test_a_layer_is_found_where_a_torch_hook_would_see_it(residual_cnn, pooled_c
     assert layer_output(pooled, "pool") == "pool.call2"
 
 
-def test_unknown_layer_lists_the_known_ones(perceptron):
-    model = to_onnx(*perceptron)
+def test_unknown_layer_lists_the_known_ones(perceptron, exported):
+    model = exported(*perceptron)
 
     with pytest.raises(UnsupportedModelError, match=r"No layer 'conv9' in the graph\. Known layers: .*fc1"):
         layer_output(model, "conv9")

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from clearweight.exporter.graph import session, to_onnx
+from clearweight.exporter.graph import session
 
 
-def test_model_and_bytes_open_alike_and_runs_repeat(pooled_cnn):
+def test_model_and_bytes_open_alike_and_runs_repeat(pooled_cnn, exported):
     module, images = pooled_cnn
-    model = to_onnx(module, images)
+    model = exported(module, images)
     feed = {"input": images.numpy()}
 
     first, again = (session(source).run(None, feed)[0] for source in (model, model.SerializeToString()))
@@ -15,8 +15,8 @@ def test_model_and_bytes_open_alike_and_runs_repeat(pooled_cnn):
     assert first.tobytes() == again.tobytes()
 
 
-def test_threads_and_provider_are_as_asked(perceptron):
-    opened = session(to_onnx(*perceptron), threads=2)
+def test_threads_and_provider_are_as_asked(perceptron, exported):
+    opened = session(exported(*perceptron), threads=2)
 
     assert opened.get_session_options().intra_op_num_threads == 2
     assert opened.get_providers() == ["CPUExecutionProvider"]

@@ -16,9 +16,9 @@ def shapes(model):
     }
 
 
-def test_shapes_of_all_values_agree_with_a_run(network):
+def test_shapes_of_all_values_agree_with_a_run(network, exported):
     module, images = network
-    model = to_onnx(module, images)
+    model = exported(module, images)
     declared = shapes(model)
     names = [name for name in declared if name != "input"]
     watched = onnx.ModelProto()

@@ -28,13 +28,13 @@ def test_logits_are_those_of_the_dense_model(network):
     assert np.array_equal(dense, thin)
 
 
-def test_thin_tensors_become_sparse_and_dense_ones_stay(perceptron):
+def test_thin_tensors_become_sparse_and_dense_ones_stay(perceptron, exported):
     module, images = perceptron
     thinned(module, 0.2)
     with torch.no_grad():
         module.fc2.weight.normal_()
         module.fc2.bias.zero_()
-    model = to_onnx(module, images)
+    model = exported(module, images)
 
     content = sparse_onnx(model)
     written = onnx.load_from_string(content)

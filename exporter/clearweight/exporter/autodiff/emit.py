@@ -29,8 +29,8 @@ class Emit:
         """Return the number of axes."""
         return len(self.graph.shape(value))
 
-    def sizes(self, value: str, axes: Sequence[int], node: Node) -> list[int]:
-        """Return dimensions that a rule cannot do without.
+    def sizes(self, value: str, axes: Sequence[int], node: Node | str) -> list[int]:
+        """Return dimensions that a rule cannot do without; ``node`` is what needs them, for the message.
 
         Raises
         ------
@@ -43,7 +43,7 @@ class Emit:
             size = shape[axis]
             if not isinstance(size, int):
                 raise UnknownShapeError(
-                    f"Value {value!r} has shape {shape}; the gradient of {node} needs axis {axis} as a number."
+                    f"Value {value!r} has shape {shape}; {node} needs axis {axis} as a number."
                 )
             found.append(size)
         return found

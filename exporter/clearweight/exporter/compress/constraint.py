@@ -17,7 +17,10 @@ from clearweight.exporter.errors import ConstraintError
 
 
 class PruneMask(nn.Module):
-    """Keep a fixed set of entries and hold the others at zero: ``w * mask``."""
+    """Keep a fixed set of entries and hold the others at zero.
+
+    Selected, not multiplied: ``w * 0`` of a negative weight is -0, which the packed format would have to keep.
+    """
 
     mask: Tensor
 
@@ -27,7 +30,7 @@ class PruneMask(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return ``weight`` with the dropped entries at zero; same shape."""
-        return weight * self.mask
+        return torch.where(self.mask, weight, 0.0)
 
 
 class SharedCodebook(nn.Module):

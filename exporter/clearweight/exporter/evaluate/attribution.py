@@ -173,7 +173,7 @@ def _windows(space: tuple[int, ...]) -> list[tuple[slice, ...]]:
 def _intervals(length: int, size: int) -> Iterator[slice]:
     """Yield windows half their size apart that cover an axis; the last one ends at the edge."""
     size = min(size, length)
-    starts = list(range(0, length - size + 1, max(1, size)))
+    starts = list(range(0, length - size + 1, max(1, size // 2)))
     if starts[-1] + size < length:
         starts.append(length - size)
     return (slice(start, start + size) for start in starts)

@@ -14,7 +14,7 @@ from clearweight.exporter.explain.float64 import Float64Twin
 _STEP = 1e-6
 _DIRECTIONS = 3
 _POINTS = 2
-_JITTER = 1e-3
+_JITTER = 0.1
 
 
 def difference_error(graph: ExplainGraph, model: onnx.ModelProto, samples: NDArray[np.float32]) -> float:
@@ -29,7 +29,8 @@ def difference_error(graph: ExplainGraph, model: onnx.ModelProto, samples: NDArr
     """
     generator = np.random.default_rng(0)
     points = samples[:_POINTS].astype(np.float64)
-    x = points + _JITTER * max(float(points.std()), _JITTER) * generator.uniform(-1, 1, points.shape)
+    scale = float(points.std()) or 1.0
+    x = points + _JITTER * scale * generator.uniform(-1, 1, points.shape)
     target = _run(model, x)[model.graph.output[0].name].argmax(axis=1)
     inputs = {_source(model): x, "target": target}
     maps: NDArray[np.float64] = Float64Twin(graph.model).run(inputs)["explain"]
@@ -37,10 +38,11 @@ def difference_error(graph: ExplainGraph, model: onnx.ModelProto, samples: NDArr
         return _feature_error(model, graph.layer, x, target, maps)
     along = generator.choice([-1.0, 1.0], size=(_DIRECTIONS, *x.shape))
     # <v, x o g> is the slope along x o v.
-    steps = _STEP * (along * x if graph.method == "input_x_gradient" else along)
+    unit = _STEP if graph.method == "input_x_gradient" else _STEP * scale
+    steps = unit * (along * x if graph.method == "input_x_gradient" else along)
     rows = np.concatenate([x + steps, x - steps]).reshape(-1, *x.shape[1:])
     logits = _run(model, rows)[model.graph.output[0].name].reshape(2, _DIRECTIONS, len(x), -1)
-    expected = ((logits[0] - logits[1]) / (2 * _STEP))[:, np.arange(len(x)), target]
+    expected = ((logits[0] - logits[1]) / (2 * unit))[:, np.arange(len(x)), target]
     got = (along * maps).reshape(_DIRECTIONS, len(x), -1).sum(axis=-1)
     size = np.linalg.norm(maps.reshape(len(x), -1), axis=1)
     return float(np.median(np.abs(got - expected) / np.maximum(size, np.finfo(float).tiny)))

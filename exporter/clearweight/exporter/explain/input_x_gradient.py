@@ -9,7 +9,7 @@ from clearweight.exporter.autodiff import Emit
 from clearweight.exporter.explain.classifier import Classifier
 from clearweight.exporter.explain.errors import NotApplicableError
 from clearweight.exporter.explain.explain_graph import Attribution, Explainer
-from clearweight.exporter.explain.linear_bias import Term, affine_nodes, difference, linear_bias
+from clearweight.exporter.explain.linear_bias import affine_nodes, difference, linear_bias, ones_term
 
 
 def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> Attribution:
@@ -23,10 +23,10 @@ def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> A
     if nodes is None:
         return Attribution(explain)
     logit = emit.op("Mul", classifier.logits, classifier.one_hot)
-    ones = emit.number([1.0] * emit.sizes(logit, [1], nodes[-1].node)[0], logit)
-    unbiased = difference(emit, Term(logit, ones), linear_bias(emit, nodes, cotangents))
-    share = emit.sum(explain, range(1, emit.rank(x)), keepdims=False)
-    return Attribution(explain, completeness_error=emit.op("Sub", unbiased, share))
+    shares = emit.op("Flatten", explain)
+    bias = linear_bias(emit, nodes, cotangents)
+    missing = difference(emit, ones_term(emit, logit), [ones_term(emit, shares), *bias])
+    return Attribution(explain, completeness_error=missing)
 
 
 EXPLAINER = Explainer(

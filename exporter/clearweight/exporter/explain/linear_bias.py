@@ -72,10 +72,14 @@ def linear_bias(emit: Emit, nodes: list[Affine], cotangents: Mapping[str, str]) 
     return terms
 
 
+def ones_term(emit: Emit, features: str) -> Term:
+    """Return the plain sum of [N, K] over K; the ones are repeated when the graph is loaded."""
+    (width,) = emit.sizes(features, [1], "the completeness error")
+    return Term(features, emit.op("Expand", emit.number([1.0], features), emit.ints([width])))
+
+
 def difference(emit: Emit, whole: Term, parts: Sequence[Term]) -> str:
     """Subtract terms from a first one: one number per row, by a single product of matrices."""
-    if not parts:
-        return emit.op("MatMul", whole.features, whole.weights)
     features = [whole.features, *(part.features for part in parts)]
     weights = [whole.weights, *(emit.op("Neg", part.weights) for part in parts)]
     return emit.op("MatMul", emit.op("Concat", *features, axis=1), emit.op("Concat", *weights, axis=0))

@@ -53,8 +53,7 @@ def fold_constants(model: ir.Model, parameters: dict[str, ir.Value]) -> None:
         graph.inputs.remove(value)
         value.const_value = tensors[name]
         value.name = name
-        if value.uses():
-            graph.register_initializer(value)
+        graph.register_initializer(value)
 
 
 def constants_to_nodes(model: ir.Model, parameters: Collection[str]) -> None:

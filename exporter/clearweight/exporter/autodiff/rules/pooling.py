@@ -73,9 +73,12 @@ def _first_match(emit: Emit, node: Node, dy: str, window: Window) -> str:
     x, y = node.inputs[0], node.outputs[0]
     sizes = emit.sizes(x, range(2, emit.rank(x)), node)
     places = np.arange(np.prod(window.kernel), 0, -1).reshape(window.kernel)
-    bids = np.tile(places, [size // k for size, k in zip(sizes, window.kernel, strict=True)])
+    counts = [size // k for size, k in zip(sizes, window.kernel, strict=True)]
+    bids = emit.op(
+        "Tile", emit.number(places, x), emit.ints(counts)
+    )  # a runtime folds it; the file stays small
     equal = emit.as_type_of(emit.op("Equal", x, _repeat(emit, y, x, window)), x)
-    bid = emit.op("Mul", equal, emit.number(bids, x))
+    bid = emit.op("Mul", equal, bids)
     highest = emit.op("MaxPool", bid, kernel_shape=list(window.kernel), strides=list(window.strides))
     wins = emit.as_type_of(emit.op("Equal", bid, _repeat(emit, highest, x, window)), dy)
     return emit.op("Mul", wins, _repeat(emit, dy, x, window))

@@ -1,0 +1,30 @@
+"""The examples in docstrings give what they show."""
+
+import doctest
+import importlib
+import pkgutil
+
+import pytest
+
+import clearweight
+
+
+def modules() -> list[str]:
+    names = [info.name for info in pkgutil.walk_packages(clearweight.__path__, "clearweight.")]
+    return [name for name in names if ".rpc.generated" not in name]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_hold(name):
+    found = doctest.testmod(importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE)
+
+    assert found.failed == 0
+
+
+def test_there_are_examples_at_all():
+    finder = doctest.DocTestFinder()
+    count = sum(
+        bool(test.examples) for name in modules() for test in finder.find(importlib.import_module(name))
+    )
+
+    assert count >= 5

@@ -1,0 +1,90 @@
+"""What the documents show works: their code runs, their commands, verbs, options and files exist."""
+
+import io
+import re
+import shutil
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from clearweight.cli import VERBS
+from clearweight.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted(
+    path
+    for pattern in ("*.md", "examples/**/*.md", "docs/*.md", "artifact/**/*.md")
+    for path in ROOT.glob(pattern)
+    if ".venv" not in path.parts
+)
+FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(path: Path, *kinds: str) -> list[str]:
+    return [body for kind, body in FENCE.findall(path.read_text(encoding="utf-8")) if kind in kinds]
+
+
+def commands(path: Path) -> list[list[str]]:
+    """Return the command lines of all console blocks, continued lines joined, comments gone."""
+    text = "\n".join(blocks(path, "console", "sh", "bash")).replace("\\\n", " ")
+    lines = [line.removeprefix("$ ").split(" # ")[0].split("  #")[0].split() for line in text.splitlines()]
+    return [line for line in lines if line]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_command_that_is_shown_exists(path):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for line in commands(path):
+        if line[0] == "make":
+            assert set(line[1:]) <= targets, line
+        if line[0] == "clearweight" and line[1:2] and not line[1].startswith("-"):
+            assert line[1] in VERBS, line
+            text = CliRunner().invoke(app, [line[1], "--help"]).stdout
+            for option in (word for word in line if word.startswith("--")):
+                assert option.partition("=")[0] in text, line
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_linked_file_exists(path):
+    for target in LINK.findall(path.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_the_readmes_python_runs_on_the_demos_artifact(models, tmp_path, monkeypatch):
+    """On a smaller network of the same name and shape, so the shapes are compared and the figures are not."""
+    shutil.copytree(models, tmp_path / "build" / "demo" / "models")
+    monkeypatch.chdir(tmp_path)
+    shown = blocks(ROOT / "README.md", "python")
+
+    assert shown
+    for code in shown:
+        out = io.StringIO()
+        with redirect_stdout(out):
+            exec(compile(code, "README.md", "exec"), {})
+        expected = re.findall(r"\)  # (.*)", code)
+        assert len(out.getvalue().splitlines()) == len(expected)
+        for line, wanted in zip(out.getvalue().splitlines(), expected, strict=True):
+            assert re.sub(r"\d+", "0", line) == re.sub(r"\d+", "0", wanted)
+
+
+def test_the_readme_names_every_verb_and_the_architecture_every_module():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"clearweight {verb}" in readme for verb in VERBS)
+
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    modules = [
+        p
+        for part in ("artifact", "exporter", "service", "cli")
+        for p in (ROOT / part / "clearweight").rglob("*.py")
+        if p.name != "__init__.py" and not {"generated", "rules"} & set(p.parts)
+    ]
+    missing = [str(p.relative_to(ROOT)) for p in modules if f"`{p.name}`" not in page]
+    assert not missing
+
+
+def test_contributing_stays_short():
+    assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) < 60
