@@ -4,6 +4,7 @@
 BENCHMARKS: dict[str, str] = {
     "codec": "benchmarks.codec",
     "compression": "benchmarks.compression",
+    "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
     "service_smoke": "benchmarks.service_smoke",
 }

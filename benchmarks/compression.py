@@ -131,14 +131,14 @@ def resident_over_reference(own: Path, reference: Path) -> float:
 
 
 def compared(
-    prepared: Prepared, model: nn.Module, aim: Maps, layer: str | None, retrain: Maps
+    prepared: Prepared, model: nn.Module, aim: Maps, layer: str | None, retrain: Maps, own: Maps | None = None
 ) -> dict[str, float | None]:
-    """Return every row that needs only the two networks."""
+    """Return every row that needs only the two networks; ``own`` are the model's maps, where they are known."""
     images = prepared.inputs(prepared.test)
     answers = compare_predictions(
         logits(prepared.reference, images), logits(model, images), prepared.test.labels
     )
-    own = maps_of(model, images[: len(aim.targets)], aim.targets, layer)
+    own = own or maps_of(model, images[: len(aim.targets)], aim.targets, layer)
     figures = asdict(compare_maps(aim, own)) | asdict(answers)
     low, high = figures.pop("error_delta_interval_pt")
     figures |= {"error_delta_low_pt": low, "error_delta_high_pt": high}
@@ -190,7 +190,7 @@ def measure(task: Task) -> dict[str, dict[str, float | None]]:
         results["control_dense_finetune"] = compared(prepared, dense, aim, layer, retrain) | {
             "seconds": seconds
         }
-    results["control_retrain"] = compared(prepared, other.reference, aim, layer, retrain)
+    results["control_retrain"] = compared(prepared, other.reference, aim, layer, retrain, retrain)
     random = copy.deepcopy(new_model(prepared.recipe, task.seed + 100)).eval()
     results["control_random"] = compared(prepared, random, aim, layer, retrain)
     return results
@@ -225,7 +225,7 @@ def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
     if data is None or not (data / "mnist" / "mnist.npz").is_file():
         raise MissingDataError(f"compression needs mnist/mnist.npz under --data, looked for it in {data}.")
     seeds = SEEDS[:1] if quick else SEEDS
-    tasks = [Task(network, seed, data, quick) for network in reversed(NETWORKS) for seed in seeds]
+    tasks = [Task(network, seed, data, quick) for network in NETWORKS for seed in seeds]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn, initializer=_worker) as pool:
         measured = dict(zip(tasks, pool.map(measure, tasks), strict=True))

@@ -2,8 +2,9 @@
 
 One thread. Peers: Captum's InputXGradient in torch, and the same gradient exported by torch itself and run in ONNX
 Runtime (``torch_gradient.py``). All contenders take turns on the same inputs; a ratio is the median over the rounds of
-the ratio within one round, so that a machine that slows down slows down both sides. Turns
-are short, so that one falls wholly before or after a disturbance. Inputs change from run to run: a branch predictor that has seen an input before flatters index-based pooling.
+the ratio within one round, so that a machine that slows down slows down both sides, and turns are short, so that most
+fall wholly before or after a disturbance. Inputs change from run to run: a branch predictor that has seen an input
+before flatters pooling by index.
 """
 
 import logging

@@ -56,7 +56,7 @@ def test_the_reason_of_a_failed_fidelity_is_named(exported):
     ("changes", "words"),
     [
         ({"sede": 1}, "Unknown key 'sede'"),
-        ({"model": {"callable": "h5_no:net", "input_shape": [1, 8, 8]}}, "Cannot import module 'h5_no'"),
+        ({"model": {"callable": "user_no:net", "input_shape": [1, 8, 8]}}, "Cannot import module 'user_no'"),
         ({"data": {"source": {"npz": "none.npz"}}}, "does not exist"),
     ],
 )

@@ -168,10 +168,10 @@ def test_raw_bytes_stay_bytes_and_floats_become_float32():
 
 
 def test_a_callable_must_return_a_pair(tmp_path, monkeypatch):
-    (tmp_path / "h5_pair.py").write_text("def one(): return 1\ndef two(n): return [[0.0]] * n, [0] * n\n")
+    (tmp_path / "user_pair.py").write_text("def one(): return 1\ndef two(n): return [[0.0]] * n, [0] * n\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
 
     with pytest.raises(DataError, match=r"returned int, expected a tuple \(inputs, labels\)"):
-        from_callable("h5_pair:one", (1,), {})
-    assert len(from_callable("h5_pair:two", (1,), {"n": 3})) == 3
+        from_callable("user_pair:one", (1,), {})
+    assert len(from_callable("user_pair:two", (1,), {"n": 3})) == 3

@@ -93,9 +93,9 @@ def test_test_data_that_were_fitted_are_refused():
 
 
 def test_a_model_without_logits_is_refused(tmp_path, monkeypatch):
-    (tmp_path / "h5_flat.py").write_text("import torch\ndef net(): return torch.nn.Flatten(0)\n")
+    (tmp_path / "user_flat.py").write_text("import torch\ndef net(): return torch.nn.Flatten(0)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    model = {"callable": "h5_flat:net", "input_shape": [1, 8, 8]}
+    model = {"callable": "user_flat:net", "input_shape": [1, 8, 8]}
 
     with pytest.raises(RecipeError, match=r"returns \(64,\), expected logits of shape \(N, classes\)"):
         prepared(model=model, reference=None)

@@ -24,15 +24,15 @@ number = 1
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A user's project as the working directory."""
-    (tmp_path / "h5_models.py").write_text(MODULE)
+    (tmp_path / "user_models.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield tmp_path
-    sys.modules.pop("h5_models", None)
+    sys.modules.pop("user_models", None)
 
 
 def test_the_working_directory_is_searched_last(project):
-    load_callable("h5_models:net")
+    load_callable("user_models:net")
 
     assert sys.path[-1] == str(project)
     assert sys.path[0] != str(project)
@@ -47,12 +47,12 @@ def test_a_users_module_never_shadows_an_installed_one(project):
 @pytest.mark.parametrize(
     ("reference", "match"),
     [
-        ("h5_models", "not of the form 'module:callable'"),
-        ("h5_models:", "not of the form"),
+        ("user_models", "not of the form 'module:callable'"),
+        ("user_models:", "not of the form"),
         (":net", "not of the form"),
-        ("h5_nowhere:net", "Cannot import module 'h5_nowhere'"),
-        ("h5_models:nothing", "has no callable 'nothing'"),
-        ("h5_models:number", "has no callable 'number'"),
+        ("user_nowhere:net", "Cannot import module 'user_nowhere'"),
+        ("user_models:nothing", "has no callable 'nothing'"),
+        ("user_models:number", "has no callable 'number'"),
     ],
 )
 def test_a_callable_that_cannot_be_had_is_named(project, reference, match):
@@ -61,7 +61,7 @@ def test_a_callable_that_cannot_be_had_is_named(project, reference, match):
 
 
 def test_arguments_reach_the_factory_and_the_model_is_in_evaluation_mode(project):
-    model = build_model("h5_models:net", {"width": 5}, None)
+    model = build_model("user_models:net", {"width": 5}, None)
 
     assert model.weight.shape == (5, 2)
     assert not model.training
@@ -70,8 +70,8 @@ def test_arguments_reach_the_factory_and_the_model_is_in_evaluation_mode(project
 @pytest.mark.parametrize(
     ("reference", "arguments", "match"),
     [
-        ("h5_models:net", {"depth": 1}, "cannot be called with"),
-        ("h5_models:text", {}, "returned str, expected a torch.nn.Module"),
+        ("user_models:net", {"depth": 1}, "cannot be called with"),
+        ("user_models:text", {}, "returned str, expected a torch.nn.Module"),
     ],
 )
 def test_a_factory_that_does_not_give_a_model_is_named(project, reference, arguments, match):
@@ -140,3 +140,10 @@ def test_an_unknown_ending_and_a_missing_file_are_named(tmp_path):
         load_weights(nn.Linear(2, 3), tmp_path / "w.bin")
     with pytest.raises(SourceError, match=r"none\.safetensors"):
         load_weights(nn.Linear(2, 3), tmp_path / "none.safetensors")
+
+
+def test_a_module_that_fails_while_it_is_imported_is_named_with_its_error(project):
+    (project / "broken_module.py").write_text("1 / 0\n")
+
+    with pytest.raises(SourceError, match=r"'broken_module'.*ZeroDivisionError"):
+        load_callable("broken_module:cnn")

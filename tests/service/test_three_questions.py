@@ -104,6 +104,16 @@ def test_a_reference_that_fails_its_own_self_test_is_no_reference(tmp_path):
         assert "self-test" in engine.health("tiny").drift.reason
 
 
+def test_the_reference_of_another_export_is_no_reference(tmp_path, monkeypatch):
+    artifacts.write(tmp_path)
+    another = artifacts.network(seed=7)
+    monkeypatch.setattr(artifacts, "network", lambda: another)
+    artifacts.write(tmp_path, variant="reference")
+
+    with Engine(tmp_path, SHADOW) as engine:
+        assert "not the reference that this artifact" in engine.health("tiny").drift.reason
+
+
 def test_a_share_of_the_rows_is_sampled_and_the_rest_counted(models):
     with Engine(models / "tiny" / "10", replace(SHADOW, shadow=0.25)) as engine:
         traffic(engine, artifacts.inputs(800, seed=31))

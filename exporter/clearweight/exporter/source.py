@@ -38,6 +38,10 @@ def load_callable(reference: str) -> Callable[..., Any]:
         module = importlib.import_module(module_name)
     except ImportError as error:
         raise SourceError(f"Cannot import module {module_name!r} of {reference!r}: {error}.") from error
+    except Exception as error:  # whatever the user's own module raises while it is imported
+        raise SourceError(
+            f"Module {module_name!r} of {reference!r} fails while it is imported: {type(error).__name__}: {error}"
+        ) from error
     found = getattr(module, attribute, None)
     if not callable(found):
         raise SourceError(f"Module {module_name!r} has no callable {attribute!r}.")

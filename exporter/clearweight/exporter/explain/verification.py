@@ -27,7 +27,7 @@ Oracle = Callable[[NDArray[np.float32], NDArray[np.int64]], Map]
 # A ReLU whose input is zero up to rounding may open in one precision and stay shut in the other, which moves isolated
 # elements: so maps are compared by direction and a high quantile, never by the largest error.
 COSINE_MIN = 0.999
-Q999_ERROR_MAX = 0.02
+Q999_ERROR_MAX = 0.1
 DIFFERENCE_ERROR_MAX = 1e-3
 COMPLETENESS_ERROR_MAX = 1e-3
 _SAME = 1e-6

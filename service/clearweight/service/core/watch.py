@@ -55,7 +55,13 @@ class Watch:
         path = slot.path.with_name(f"{slot.path.name}-reference")
         if not path.is_dir():
             raise LoadError(f"No reference beside the artifact: expected {path.name}.")
-        reference = Model(Artifact.open(path), threads=self._options.threads, observer=self._observer)
+        beside = Artifact.open(path)
+        # Both carry what the reference answered to the probes: other answers are those of another reference, as an
+        # interrupted overwrite can leave behind.
+        ours_told = Artifact.open(slot.path, verify=False).canaries().logits_reference
+        if not np.array_equal(ours_told, beside.canaries().logits_reference):
+            raise LoadError(f"{path.name} is not the reference that this artifact was compared with.")
+        reference = Model(beside, threads=self._options.threads, observer=self._observer)
         theirs = reference.manifest
         if (theirs.inputs, theirs.outputs, theirs.default_explainer) != (
             ours.inputs,
