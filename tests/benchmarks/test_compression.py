@@ -1,0 +1,62 @@
+"""The compression benchmark's bookkeeping: units, means, missing data, and recipes that differ only where they say."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.compression import RECIPES, Task, at, mean_of, rows_of, run, unit
+from benchmarks.row import MissingDataError
+from clearweight.exporter.recipe import load_recipe
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+
+
+@pytest.mark.parametrize(
+    ("metric", "expected"),
+    [
+        ("packed_bytes", "bytes"),
+        ("error_percent", "%"),
+        ("error_delta_pt", "pt"),
+        ("ratio", "1"),
+        ("seconds", "s"),
+    ],
+)
+def test_a_metrics_unit_is_what_its_name_ends_in(metric, expected):
+    assert unit(metric) == expected
+
+
+def test_a_figure_that_does_not_exist_is_null_without_a_unit():
+    (row,) = rows_of("lenet_300_100/deep_compression/seed0", {"cosine_swa": None})
+
+    assert (row.value, row.unit) == (None, "n/a")
+
+
+def test_the_mean_is_over_seeds_and_missing_if_one_is():
+    assert mean_of([{"a": 1.0, "b": None}, {"a": 3.0, "b": 2.0}]) == {"a": 2.0, "b": None}
+
+
+def test_missing_data_says_what_was_looked_for(tmp_path):
+    with pytest.raises(MissingDataError, match=r"mnist/mnist\.npz"):
+        list(run(tmp_path, quick=True))
+
+
+@pytest.mark.parametrize("network", ["lenet_300_100", "lenet_5"])
+def test_the_unmatched_control_differs_from_the_matched_recipe_in_its_objective_alone(network):
+    matched, control = (load_recipe(FOLDER / network / f"{name}.yaml") for name in (RECIPES[2], RECIPES[1]))
+
+    assert matched.steps == control.steps
+    assert {t.term for t in matched.objective.terms} - {t.term for t in control.objective.terms} == {
+        "input_matching"
+    }
+    assert control.objective.input_noise == 0.0
+
+
+def test_a_task_sets_seed_and_data_and_a_quick_one_shortens_training(tmp_path):
+    recipe = load_recipe(FOLDER / "lenet_5" / "deep_compression.yaml")
+
+    changed = at(recipe, Task("lenet_5", 2, tmp_path, quick=True))
+
+    assert changed.seed == 2
+    assert changed.data.source.npz == tmp_path / "mnist" / "mnist.npz"
+    assert [s.fine_tune.epochs for s in changed.steps if hasattr(s, "fine_tune")] == [1, 1]
+    assert at(recipe, Task("lenet_5", 2, tmp_path, quick=False)).steps == recipe.steps
