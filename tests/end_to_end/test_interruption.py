@@ -37,6 +37,8 @@ def start(folder: Path) -> subprocess.Popen:
     """Begin an export with checkpoints, from a directory of its own."""
     recipe = small_digits.write(folder)
     command = [
+        # A shell that runs the tests in the background has its children ignore Ctrl-C; this one must hear it.
+        *("env", "--default-signal=INT"),
         sys.executable,
         "-m",
         "clearweight.cli.main",
