@@ -75,6 +75,11 @@ def _shortened(section: object) -> object:
     )
 
 
+def recipe_of(name: str, task: Task) -> Recipe:
+    """Read one of the network's recipes with the task's seed and data."""
+    return at(load_recipe(ROOT / "recipes" / task.network / f"{name}.yaml"), task)
+
+
 def timed(prepared: Prepared, what: str, work: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
     """Run training work, or take up what an earlier run kept; the seconds are those of the run that trained."""
     kept = prepared.checkpoints
@@ -153,19 +158,16 @@ def measure(task: Task) -> dict[str, dict[str, float | None]]:
     layer = NETWORKS[task.network]
     images = 100 if task.quick else 1000
     kept = Checkpoints(WORK / "checkpoints")
-    load = lambda name: at(load_recipe(ROOT / "recipes" / task.network / f"{name}.yaml"), task)  # noqa: E731 - read thrice below
     results: dict[str, dict[str, float | None]] = {}
-    prepared = prepare(load(RECIPES[0]), silent, kept)
+    prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
     pixels = prepared.inputs(prepared.test)[:images]
     aim = maps_of_reference(prepared.reference, pixels, layer)
     # The reference of the next seed, on this seed's images and classes: an equally good, independent network.
     other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
-    other = prepare(
-        at(load_recipe(ROOT / "recipes" / task.network / f"{RECIPES[0]}.yaml"), other_task), silent, kept
-    )
+    other = prepare(recipe_of(RECIPES[0], other_task), silent, kept)
     retrain = maps_of(other.reference, pixels, aim.targets, layer)
     for name in RECIPES:
-        prepared = prepare(load(name), silent, kept)
+        prepared = prepare(recipe_of(name, task), silent, kept)
         model, seconds = timed(prepared, "compress", partial(compress, prepared))
         with tempfile.TemporaryDirectory() as out:
             exported = finish(prepared, model, Path(out))
