@@ -115,8 +115,8 @@ def manifest(report: WeightsReport, **changes: Any) -> Manifest:
     """A manifest without files, as a caller of ``write_artifact`` makes it."""
     verification = Verification(2, 2, 1.0, 0.0, None, None, 1e-6, "passed")
     explainer = Explainer(
-        "explain.gradient.onnx", "gradient", "arg-max", "logit per input", "none", False, "input", None,
-        (1, 4, 4), False, verification,
+        "explain.gradient.onnx", "gradient", "arg-max", "signed", "logit per input", "none", ("noise",), 16,
+        {"sigma": 0.15}, False, "input", None, (-1, 1, 4, 4), False, verification,
     )  # fmt: skip
     summary = Summary(0.95, 0.9, 0.96, 0.99)
     quality = Quality(0.9, None, None)

@@ -5,6 +5,7 @@ from clearweight.artifact.artifact import Artifact
 from clearweight.artifact.canary import Canary, canary_from_bytes
 from clearweight.artifact.coded import CodedTensor
 from clearweight.artifact.errors import ArtifactError
+from clearweight.artifact.explain_inputs import EXPLAIN_INPUTS, explain_inputs
 from clearweight.artifact.manifest import (
     Canaries,
     Drift,
@@ -39,6 +40,7 @@ from clearweight.artifact.weights import WeightsReader, WeightsReport, write_wei
 from clearweight.artifact.writer import write_artifact, write_folder
 
 __all__ = [
+    "EXPLAIN_INPUTS",
     "SCORES",
     "Artifact",
     "ArtifactError",
@@ -67,6 +69,7 @@ __all__ = [
     "channel_sum",
     "cosine_distance",
     "errors",
+    "explain_inputs",
     "find_artifacts",
     "manifest_from_bytes",
     "manifest_to_bytes",

@@ -76,7 +76,11 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Verification:
-    """What was compared with which result when an explain graph was exported."""
+    """What was compared with which result when an explain graph was exported.
+
+    The last two are for graphs that differentiate a quantized model straight through: the mean cosine of their maps
+    to the float model's, and the mean rank correlation with the quantized model's own occlusion.
+    """
 
     samples: int
     targets: int
@@ -86,17 +90,28 @@ class Verification:
     q999_error_over_max_torch: float | None
     completeness_error_max: float | None
     frozen_map: str
+    cosine_to_float_model: float | None = None
+    spearman_to_own_occlusion: float | None = None
 
 
 @dataclass(frozen=True)
 class Explainer:
-    """One explain graph of the artifact and what its maps mean."""
+    """One explain graph of the artifact and what its maps mean.
+
+    ``inputs`` are what the graph takes beside the model's own inputs and ``target``; ``explain_inputs`` makes them.
+    ``steps`` is how many of them there are by default (path points, draws, masks), 1 for a single pass. ``settings``
+    are the numbers that the graph was built with. ``map_shape`` begins with -1, the batch.
+    """
 
     file: str
     method: str
     target_rule: str
+    sign: str
     units: str
     baseline: str
+    inputs: tuple[str, ...]
+    steps: int
+    settings: dict[str, float]
     gradient_ste: bool
     resolution: str
     layer: str | None

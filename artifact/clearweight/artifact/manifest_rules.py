@@ -3,12 +3,14 @@
 import re
 
 from clearweight.artifact.errors import FieldValueError, UnsupportedVersionError
+from clearweight.artifact.explain_inputs import EXPLAIN_INPUTS
 from clearweight.artifact.file_name import GRAPH_FILES, check_file_name, check_model_name, check_version
 from clearweight.artifact.manifest import FORMAT, FORMAT_VERSION, Ledger, Manifest, NullDistribution
 
 VARIANTS = ("compressed", "reference")
 CANARY_SOURCES = ("calibration", "file", "synthetic")
 RESOLUTIONS = ("input", "feature")
+SIGNS = ("signed", "positive")
 FROZEN_MAP = ("passed", "constant_gradient")
 DATATYPES = ("BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
 RAW_DATATYPES = ("UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
@@ -138,6 +140,14 @@ def _check_explainers(manifest: Manifest) -> None:
         )
         check_file_name(explainer.file)
         _one_of(explainer.resolution, RESOLUTIONS, f"explainers[{key!r}].resolution")
+        _one_of(explainer.sign, SIGNS, f"explainers[{key!r}].sign")
+        for name in explainer.inputs:
+            _one_of(name, EXPLAIN_INPUTS, f"explainers[{key!r}].inputs")
+        _demand(explainer.steps >= 1, f"explainers[{key!r}].steps is {explainer.steps}, expected at least 1")
+        _demand(
+            len(explainer.map_shape) > 1 and explainer.map_shape[0] == -1,
+            f"explainers[{key!r}].map_shape is {explainer.map_shape}, expected -1 for the batch and then lengths",
+        )
         _one_of(explainer.verification.frozen_map, FROZEN_MAP, f"explainers[{key!r}].verification.frozen_map")
     for what, name in (
         ("default_explainer", manifest.default_explainer),

@@ -16,11 +16,12 @@ from clearweight.exporter.explain.errors import (
     UnknownMethodError,
     VerificationError,
 )
-from clearweight.exporter.explain.explain_graph import Explainer, ExplainGraph
+from clearweight.exporter.explain.explain_graph import Choice, Explainer, ExplainGraph
 from clearweight.exporter.explain.verification import verify
 
 __all__ = [
     "EXPLAINERS",
+    "Choice",
     "ExplainError",
     "ExplainGraph",
     "Explainer",
@@ -39,7 +40,13 @@ EXPLAIN = "explain"
 COMPLETENESS_ERROR = "completeness_error"
 
 
-def build(model: onnx.ModelProto, method: str, *, layer: str | None = None) -> ExplainGraph:
+def build(
+    model: onnx.ModelProto,
+    method: str,
+    *,
+    layer: str | None = None,
+    settings: Mapping[str, float] = MappingProxyType({}),
+) -> ExplainGraph:
     """Build the explain graph of a classifier.
 
     Its initializers are exactly the model's, under their names; everything it adds is a Constant node or an
@@ -50,11 +57,12 @@ def build(model: onnx.ModelProto, method: str, *, layer: str | None = None) -> E
     model : classifier in the canonical form (``exporter.graph``): one float input [N, ...], logits [N, C]
     method : key of ``EXPLAINERS``
     layer : feature map for the methods that explain one; None takes the last
+    settings : numbers to change from the method's defaults
 
     Raises
     ------
     UnknownMethodError
-        No such method.
+        No such method, or no such setting of it.
     NotApplicableError
         The method does not work on this network, or on this layer.
     UnsupportedOpError
@@ -63,8 +71,13 @@ def build(model: onnx.ModelProto, method: str, *, layer: str | None = None) -> E
     if method not in EXPLAINERS:
         raise UnknownMethodError(f"Unknown explainer {method!r}. Known: {', '.join(EXPLAINERS)}.")
     explainer = EXPLAINERS[method]
+    unknown = sorted(set(settings) - set(explainer.settings))
+    if unknown:
+        known = ", ".join(explainer.settings) or "none"
+        raise UnknownMethodError(f"Explainer {method!r} has no setting {unknown[0]!r}. Known: {known}.")
+    choice = Choice(layer, {**explainer.settings, **settings})
     emit, classifier = open_classifier(model)
-    made = explainer.attribute(emit, classifier, layer)
+    made = explainer.attribute(emit, classifier, choice)
     own_outputs = emit.graph.outputs
     outputs = [EXPLAIN, *own_outputs]
     emit.graph.export(made.explain, EXPLAIN)
@@ -73,12 +86,16 @@ def build(model: onnx.ModelProto, method: str, *, layer: str | None = None) -> E
         outputs.append(COMPLETENESS_ERROR)
     shape = emit.shape(EXPLAIN)
     return ExplainGraph(
-        model=emit.graph.model([TARGET], outputs),
+        model=emit.graph.model([TARGET, *explainer.inputs], outputs),
         method=method,
         resolution=explainer.resolution,
         layer=made.layer,
         map_shape=tuple(size if isinstance(size, int) else -1 for size in shape),
+        sign=explainer.sign,
         units=explainer.units,
         baseline=explainer.baseline,
+        inputs=explainer.inputs,
+        steps=explainer.steps,
+        settings=dict(choice.settings),
         completeness=made.completeness_error is not None,
     )

@@ -1,12 +1,13 @@
 """The classifier inside an explain graph: its input, its logits, and the logit that is explained."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
-from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, RULES, Emit, Graph, ValueType, pull_back
+from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, RULES, Emit, Graph, OpKey, ValueType, pull_back
+from clearweight.exporter.autodiff.walker import Rule
 from clearweight.exporter.explain.errors import NotApplicableError
 
 TARGET = "target"
@@ -27,15 +28,19 @@ class Classifier:
     logits: str
     one_hot: str
 
-    def cotangents(self, emit: Emit, wanted: Collection[str]) -> dict[str, str]:
+    def cotangents(
+        self, emit: Emit, wanted: Collection[str], rules: Mapping[OpKey, Rule] = RULES
+    ) -> dict[str, str]:
         """Return the gradients of the explained logit to ``wanted`` and all that lies between.
+
+        Other ``rules`` make of the same walk guided backpropagation or a deconvolutional network.
 
         Raises
         ------
         NotApplicableError
             The logits do not depend on one of them.
         """
-        found = pull_back(emit, {self.logits: self.one_hot}, wanted, RULES, NON_DIFFERENTIABLE)
+        found = pull_back(emit, {self.logits: self.one_hot}, wanted, rules, NON_DIFFERENTIABLE)
         for name in wanted:
             if name not in found:
                 raise NotApplicableError(

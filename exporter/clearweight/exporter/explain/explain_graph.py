@@ -1,7 +1,7 @@
 """What an explainer makes: one ONNX graph that returns the map and the model's own outputs in one run."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import onnx
@@ -10,6 +10,8 @@ from clearweight.exporter.autodiff import Emit
 from clearweight.exporter.explain.classifier import Classifier
 
 Resolution = Literal["input", "feature"]
+Sign = Literal["signed", "positive"]
+Settings = Mapping[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,16 +20,22 @@ class ExplainGraph:
 
     Attributes
     ----------
-    model : inputs: the model's own and ``target`` INT64 [N], -1 for the arg-max of this run. Outputs:
+    model : inputs: the model's own, ``target`` INT64 [N], -1 for the arg-max of this run, and ``inputs``. Outputs:
         ``explain``, the model's own outputs, and ``completeness_error`` FP32 [N] where there is one.
         A target outside -1..C-1 gives a map of NaN in its row; a server checks the range before it asks.
     method : key of ``EXPLAINERS``
     resolution : "input": the map has the input's shape; "feature": that of one feature map, one channel
     layer : the feature map, None for input-level methods
     map_shape : shape of the map, -1 for the batch
+    sign : "signed", or "positive" where the method rectifies
     units : what one unit of the map is
-    baseline : what the map compares the input with
+    baseline : what the map compares the input with: "none", "zero" (after preprocessing), or "input": the graph
+        takes it as ``baseline``
+    inputs : what the graph takes beside the model's inputs and ``target``; ``artifact.explain_inputs`` makes them
+    steps : how many path points, draws or masks by default; 1 for a single pass
+    settings : the numbers that the graph was built with
     completeness : whether there is a ``completeness_error``
+    gradient_ste : whether roundings on the way were passed straight through
     """
 
     model: onnx.ModelProto
@@ -35,9 +43,14 @@ class ExplainGraph:
     resolution: Resolution
     layer: str | None
     map_shape: tuple[int, ...]
+    sign: Sign
     units: str
     baseline: str
+    inputs: tuple[str, ...]
+    steps: int
+    settings: Settings
     completeness: bool
+    gradient_ste: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,16 +63,30 @@ class Attribution:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """What a caller chose for one graph: the layer, or None for the method's own choice, and every setting."""
+
+    layer: str | None
+    settings: Settings
+
+
+@dataclass(frozen=True)
 class Explainer:
     """One way of explaining: how its graph is built and what its map means.
 
     Attributes
     ----------
-    attribute : adds the map to a classifier's graph; the second argument is the layer asked for, or None
+    attribute : adds the map to a classifier's graph
+    inputs : extra inputs of the graph, declared by ``attribute``
+    settings : the numbers a caller may change, with their defaults
     """
 
     method: str
     resolution: Resolution
+    sign: Sign
     units: str
     baseline: str
-    attribute: Callable[[Emit, Classifier, str | None], Attribution]
+    attribute: Callable[[Emit, Classifier, Choice], Attribution]
+    inputs: tuple[str, ...] = ()
+    steps: int = 1
+    settings: Settings = field(default_factory=dict)

@@ -8,13 +8,13 @@ map keeps the feature map's resolution.
 from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, Emit
 from clearweight.exporter.explain.classifier import Classifier
 from clearweight.exporter.explain.errors import NotApplicableError
-from clearweight.exporter.explain.explain_graph import Attribution, Explainer
+from clearweight.exporter.explain.explain_graph import Attribution, Choice, Explainer
 
 # Operators that make channels out of an input; what lies before them is the input itself.
 _FEATURE_OPS = frozenset({"Conv", "ConvTranspose"})
 
 
-def gradcam(emit: Emit, classifier: Classifier, layer: str | None) -> Attribution:
+def gradcam(emit: Emit, classifier: Classifier, choice: Choice) -> Attribution:
     """Add Grad-CAM at a feature map [N, K, space...], by default the last one.
 
     Raises
@@ -27,6 +27,7 @@ def gradcam(emit: Emit, classifier: Classifier, layer: str | None) -> Attributio
         raise NotApplicableError(
             "Grad-CAM needs a feature map with spatial axes before the logits; this network has none."
         )
+    layer = choice.layer
     if layer is not None and layer not in features:
         raise NotApplicableError(
             f"Layer {layer!r} is no feature map of this network. Known: {', '.join(features)}."
@@ -69,6 +70,7 @@ def _feature_maps(emit: Emit, classifier: Classifier) -> list[str]:
 EXPLAINER = Explainer(
     method="gradcam",
     resolution="feature",
+    sign="positive",
     units="logit per mean feature gradient, rectified",
     baseline="none",
     attribute=gradcam,

@@ -8,14 +8,16 @@ to the logit. The bias is computed a second time from the parameters, and what i
 from clearweight.exporter.autodiff import Emit
 from clearweight.exporter.explain.classifier import Classifier
 from clearweight.exporter.explain.errors import NotApplicableError
-from clearweight.exporter.explain.explain_graph import Attribution, Explainer
+from clearweight.exporter.explain.explain_graph import Attribution, Choice, Explainer
 from clearweight.exporter.explain.linear_bias import affine_nodes, difference, linear_bias, ones_term
 
 
-def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> Attribution:
+def input_x_gradient(emit: Emit, classifier: Classifier, choice: Choice) -> Attribution:
     """Add ``x o g``, and ``completeness_error = F_c - sum(x o g) - b_c`` where it must be zero."""
-    if layer is not None:
-        raise NotApplicableError(f"Layer {layer!r} was given, but input_x_gradient explains the input.")
+    if choice.layer is not None:
+        raise NotApplicableError(
+            f"Layer {choice.layer!r} was given, but input_x_gradient explains the input."
+        )
     x = classifier.x
     nodes = affine_nodes(emit, x, classifier.logits)
     cotangents = classifier.cotangents(emit, [x])
@@ -30,5 +32,10 @@ def input_x_gradient(emit: Emit, classifier: Classifier, layer: str | None) -> A
 
 
 EXPLAINER = Explainer(
-    method="input_x_gradient", resolution="input", units="logit", baseline="zero", attribute=input_x_gradient
+    method="input_x_gradient",
+    resolution="input",
+    sign="signed",
+    units="logit",
+    baseline="zero",
+    attribute=input_x_gradient,
 )
