@@ -36,3 +36,12 @@ def test_pieces_that_report_once_are_seen():
         bars("prune", 3, 3, 1.0)
 
     assert stream.getvalue().count("prune: 3 steps") == 2
+
+
+def test_work_without_a_loss_shows_its_count_alone():
+    stream = io.StringIO()
+    with ProgressBars(Console(file=stream)) as bars:
+        bars("measure", 1, 2, None)
+        bars("measure", 2, 2, None)
+
+    assert stream.getvalue() == "measure: 2 steps\n"

@@ -147,3 +147,14 @@ def test_nothing_of_this_machine_is_in_any_file(exported, models):
         if path.is_file():
             data = path.read_bytes()
             assert not [w for w in words if len(w) > 3 and w.encode() in data], path
+
+
+def test_everything_after_training_reports_how_far_it_is(tmp_path):
+    told = []
+    export(small_digits.recipe(), tmp_path, lambda what, step, steps, _loss: told.append((what, step, steps)))
+    after = told[-12:]
+
+    assert [step for step in after if step[0].startswith("explain")] == [
+        (what, step, 3) for what in ("explain graphs, reference", "explain graphs") for step in (1, 2, 3)
+    ]
+    assert after[-6:] == [(what, step, 3) for what in ("measure", "write") for step in (1, 2, 3)]

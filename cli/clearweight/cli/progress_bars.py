@@ -1,4 +1,4 @@
-"""Progress of an export on a terminal: one bar per piece of training, a spinner for the rest."""
+"""Progress of an export on a terminal: one bar per piece of training, checking, measuring and writing."""
 
 from types import TracebackType
 from typing import Self
@@ -45,15 +45,12 @@ class ProgressBars:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, what: str, step: int, steps: int, loss: float) -> None:
-        """Show that ``what`` has done ``step`` of ``steps``."""
+    def __call__(self, what: str, step: int, steps: int, loss: float | None) -> None:
+        """Show that ``what`` has done ``step`` of ``steps``; ``loss`` is None for work that has none."""
         if step <= self._running.get(what, steps):  # it begins, or begins again
             self._tasks[what] = self._progress.add_task(what, total=steps, note="")
         self._running[what] = step
-        note = f"loss {loss:.4f}"
+        note = "" if loss is None else f"loss {loss:.4f}"
         self._progress.update(self._tasks[what], completed=step, note=note)  # type: ignore[arg-type]  # TaskID is an int
-        if step == steps:
-            if not self._console.is_terminal:
-                self._console.print(f"{what}: {steps} steps, {note}")
-            else:
-                self._progress.add_task("measure, write", total=None, note="")
+        if step == steps and not self._console.is_terminal:
+            self._console.print(f"{what}: {steps} steps" + (f", {note}" if note else ""))

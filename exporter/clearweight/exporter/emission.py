@@ -1,7 +1,7 @@
 """From a torch module and its codes to the files of an artifact: graphs, packed weights, explain graphs."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,13 +133,19 @@ def record(graph: ExplainGraph, verification: Verification) -> Explainer:
     )
 
 
-def emit(model: nn.Module, recipe: Recipe, samples: NDArray[np.float32]) -> Emitted:
+def emit(
+    model: nn.Module,
+    recipe: Recipe,
+    samples: NDArray[np.float32],
+    on_graph: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Emitted:
     """Turn a network into the files of an artifact, each explain graph verified.
 
     Parameters
     ----------
     model : possibly constrained
     samples : inputs on which the explain graphs are verified, at least two
+    on_graph : called as (done, total) after each verified explain graph
     """
     tensors = coded_tensors(model)
     plain = without_parametrizations(model)
@@ -155,4 +161,5 @@ def emit(model: nn.Module, recipe: Recipe, samples: NDArray[np.float32]) -> Emit
         contents[f"explain.{method}.onnx"] = outline.SerializeToString(deterministic=True)
         second = Oracle(plain, method) if method in INPUT_LEVEL else None
         records[method] = record(graph, verify(graph, predict, samples, second))
+        on_graph(len(records), len(graphs))
     return Emitted(plain, predict, graphs, records, contents, report)

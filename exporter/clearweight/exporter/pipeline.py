@@ -161,13 +161,19 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
     """Emit, calibrate and write: everything after the last training step."""
     recipe = prepared.recipe
     calibration = prepared.inputs(prepared.splits.calibration).numpy()
-    reference = emit(prepared.reference, recipe, calibration[:VERIFIED_SAMPLES])
-    own = emit(model, recipe, calibration[:VERIFIED_SAMPLES])
+    samples, tell = calibration[:VERIFIED_SAMPLES], prepared.runtime.progress
+    reference = emit(
+        prepared.reference, recipe, samples, lambda k, n: tell("explain graphs, reference", k, n, None)
+    )
+    own = emit(model, recipe, samples, lambda k, n: tell("explain graphs", k, n, None))
     if recipe.default_explainer not in own.graphs:
         raise RecipeError(f"default_explainer {recipe.default_explainer!r} does not work on this network.")
     seen = run_both(recipe, reference, own, calibration)
+    tell("measure", 1, 3, None)
     told = explanations(reference, own, prepared.inputs(prepared.test).numpy())
+    tell("measure", 2, 3, None)
     manifest = describe(prepared, reference, own, seen, told)
+    tell("measure", 3, 3, None)
     raw = canary_inputs(prepared)
     probes = preprocess(prepared.preprocessing, raw.inputs)
     tested = run_both(recipe, reference, own, probes)
@@ -194,13 +200,16 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
         | {"canaries.safetensors": canary(raw, tested.reference, tested.reference).to_bytes()},
         overwrite=True,
     )
+    tell("write", 1, 3, None)
     onnx_path = write_exchange(out, recipe, own, calibration)
+    tell("write", 2, 3, None)
     path = write_artifact(
         out,
         manifest,
         contents | {"report.html": page.encode()},
         overwrite=overwrite,
     )
+    tell("write", 3, 3, None)
     return Export(path, reference_path, onnx_path, manifest, prepared, reference, own)
 
 

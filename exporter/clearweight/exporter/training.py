@@ -13,10 +13,10 @@ from torch import Generator, Tensor, nn
 from clearweight.exporter.errors import StepError
 
 Loss = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor, Generator], Tensor]
-Progress = Callable[[str, int, int, float], None]
+Progress = Callable[[str, int, int, float | None], None]
 
 
-def silent(_what: str, _step: int, _steps: int, _loss: float) -> None:
+def silent(_what: str, _step: int, _steps: int, _loss: float | None) -> None:
     """Report nothing."""
 
 
@@ -64,7 +64,7 @@ class Runtime:
     ----------
     fabric : device, precision, processes
     seed : every random choice of a step derives from it
-    progress : called as (what, step, steps, loss)
+    progress : called as (what, step, steps, loss); loss is None for work that has none
     """
 
     fabric: Fabric
