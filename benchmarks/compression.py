@@ -25,8 +25,18 @@ from benchmarks.row import MissingDataError, Row
 from clearweight.artifact import Artifact
 from clearweight.exporter.checkpoint import Checkpoints, checkpoint_key, model_state, restore
 from clearweight.exporter.compression import compress, objective_of, step_key, trainable_copy
-from clearweight.exporter.evaluate import Maps, compare_maps, compare_predictions, gap_closed, logits, maps_of
+from clearweight.exporter.evaluate import (
+    Maps,
+    compare_maps,
+    compare_predictions,
+    gap_closed,
+    image_values,
+    logits,
+    maps_of,
+    paired_difference,
+)
 from clearweight.exporter.evaluate import reference_maps as maps_of_reference
+from clearweight.exporter.evaluate.similarity import Values
 from clearweight.exporter.graph import session
 from clearweight.exporter.pipeline import finish
 from clearweight.exporter.preparation import Prepared, new_model, prepare
@@ -35,14 +45,16 @@ from clearweight.exporter.training import FineTuning, fit, silent
 
 ROOT = Path(__file__).parent.parent
 WORK = ROOT / "build" / "benchmarks"
-RECIPES = ("deep_compression", "deep_compression_unmatched", "deep_compression_matched")
+UNMATCHED, MATCHED = "deep_compression_unmatched", "deep_compression_matched"
+RECIPES = ("deep_compression", UNMATCHED, MATCHED)
 SEEDS = (0, 1, 2)
 # Where SWA is taken: the last pooling output. An MLP has no feature map.
 NETWORKS = {"lenet_300_100": None, "lenet_5": "pool2"}
-# The dense control costs as much as all the rest of LeNet-5 together: one seed there.
-DENSE_SEEDS = {"lenet_300_100": SEEDS, "lenet_5": SEEDS[:1]}
 BENCH = "compression"
 UNITS = {"bytes": "bytes", "percent": "%", "pt": "pt", "seconds": "s", "undefined": "maps"}
+
+
+Figures = dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,20 @@ class Task:
     seed: int
     data: Path
     quick: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What was found for one task.
+
+    Attributes
+    ----------
+    figures : case -> metric -> value
+    values : recipe -> metric -> its value for every image, (n,); what paired differences are taken of
+    """
+
+    figures: dict[str, Figures]
+    values: dict[str, dict[str, Values]]
 
 
 def at(recipe: Recipe, task: Task) -> Recipe:
@@ -135,15 +161,12 @@ def resident_over_reference(own: Path, reference: Path) -> float:
     return held[0] / held[1]
 
 
-def compared(
-    prepared: Prepared, model: nn.Module, aim: Maps, layer: str | None, retrain: Maps, own: Maps | None = None
-) -> dict[str, float | None]:
-    """Return every row that needs only the two networks; ``own`` are the model's maps, where they are known."""
+def compared(prepared: Prepared, model: nn.Module, aim: Maps, own: Maps, retrain: Maps) -> Figures:
+    """Return every row that needs only the two networks, ``own`` being the maps of ``model``."""
     images = prepared.inputs(prepared.test)
     answers = compare_predictions(
         logits(prepared.reference, images), logits(model, images), prepared.test.labels
     )
-    own = own or maps_of(model, images[: len(aim.targets)], aim.targets, layer)
     figures = asdict(compare_maps(aim, own)) | asdict(answers)
     low, high = figures.pop("error_delta_interval_pt")
     figures |= {"error_delta_low_pt": low, "error_delta_high_pt": high}
@@ -153,12 +176,27 @@ def compared(
     return figures
 
 
-def measure(task: Task) -> dict[str, dict[str, float | None]]:
-    """Return case -> metric -> value for one network and seed."""
+def differences(matched: dict[str, Values], control: dict[str, Values]) -> Figures:
+    """Return what matching moves: every row's mean difference to the control, with its interval over images."""
+    figures: Figures = {}
+    for metric, own in matched.items():
+        both = np.isfinite(own) & np.isfinite(control[metric])
+        delta = paired_difference(own[both], control[metric][both])
+        figures |= {
+            f"{metric}_minus_unmatched": delta.mean,
+            f"{metric}_minus_unmatched_low": delta.low,
+            f"{metric}_minus_unmatched_high": delta.high,
+        }
+    return figures
+
+
+def measure(task: Task) -> Measured:
+    """Measure every recipe and control for one network and seed."""
     layer = NETWORKS[task.network]
     images = 100 if task.quick else 1000
     kept = Checkpoints(WORK / "checkpoints")
-    results: dict[str, dict[str, float | None]] = {}
+    results: dict[str, Figures] = {}
+    values: dict[str, dict[str, Values]] = {}
     prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
     pixels = prepared.inputs(prepared.test)[:images]
     aim = maps_of_reference(prepared.reference, pixels, layer)
@@ -173,8 +211,10 @@ def measure(task: Task) -> dict[str, dict[str, float | None]]:
             exported = finish(prepared, model, Path(out))
             artifact = Artifact.open(exported.path)
             book = exported.manifest.ledger
-            figures = compared(prepared, exported.compressed.plain, aim, layer, retrain)
-            figures |= {
+            plain = exported.compressed.plain
+            own = maps_of(plain, pixels, aim.targets, layer)
+            values[name] = image_values(aim, own)
+            figures = compared(prepared, plain, aim, own, retrain) | {
                 "reference_bytes": book.reference_bytes,
                 "packed_bytes": book.packed_bytes,
                 "device_bytes": artifact.device_bytes,
@@ -187,15 +227,15 @@ def measure(task: Task) -> dict[str, dict[str, float | None]]:
                 "seconds": seconds,
             }
         results[name] = figures
-    if task.seed in DENSE_SEEDS[task.network]:
-        dense, seconds = timed(prepared, "dense control", partial(dense_control, prepared))
-        results["control_dense_finetune"] = compared(prepared, dense, aim, layer, retrain) | {
-            "seconds": seconds
-        }
-    results["control_retrain"] = compared(prepared, other.reference, aim, layer, retrain, retrain)
+    results[MATCHED] |= differences(values[MATCHED], values[UNMATCHED])
+    dense, seconds = timed(prepared, "dense control", partial(dense_control, prepared))
+    own = maps_of(dense, pixels, aim.targets, layer)
+    results["control_dense_finetune"] = compared(prepared, dense, aim, own, retrain) | {"seconds": seconds}
+    results["control_retrain"] = compared(prepared, other.reference, aim, retrain, retrain)
     random = copy.deepcopy(new_model(prepared.recipe, task.seed + 100)).eval()
-    results["control_random"] = compared(prepared, random, aim, layer, retrain)
-    return results
+    own = maps_of(random, pixels, aim.targets, layer)
+    results["control_random"] = compared(prepared, random, aim, own, retrain)
+    return Measured(results, values)
 
 
 def _worker() -> None:
@@ -208,13 +248,18 @@ def unit(metric: str) -> str:
     return next((sign for ending, sign in UNITS.items() if metric.endswith(ending)), "1")
 
 
-def rows_of(case: str, figures: dict[str, float | None]) -> Iterator[Row]:
+def rows_of(case: str, figures: Figures) -> Iterator[Row]:
     """Yield the rows of one case; a figure that does not exist for it is null with unit n/a."""
     for metric, value in figures.items():
         yield Row(BENCH, case, metric, value, "n/a" if value is None else unit(metric))
 
 
-def mean_of(cases: list[dict[str, float | None]]) -> dict[str, float | None]:
+def mean_values(seeds: list[dict[str, Values]]) -> dict[str, Values]:
+    """Return every image's mean over seeds: the images are the same for all of them, so they are what varies."""
+    return {metric: np.mean([values[metric] for values in seeds], axis=0) for metric in seeds[0]}
+
+
+def mean_of(cases: list[Figures]) -> Figures:
     """Return the mean over seeds of every metric."""
     return {
         metric: None if any(c[metric] is None for c in cases) else statistics.fmean(c[metric] for c in cases)
@@ -232,9 +277,14 @@ def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
     with ProcessPoolExecutor(2, mp_context=spawn, initializer=_worker) as pool:
         measured = dict(zip(tasks, pool.map(measure, tasks), strict=True))
     for network in NETWORKS:
-        of_network = [measured[t] for t in tasks if t.network == network]
-        for case in of_network[0]:
-            for task, results in measured.items():
-                if task.network == network and case in results:
-                    yield from rows_of(f"{network}/{case}/seed{task.seed}", results[case])
-            yield from rows_of(f"{network}/{case}/mean", mean_of([r[case] for r in of_network if case in r]))
+        seeds = {task.seed: found for task, found in measured.items() if task.network == network}
+        matched, control = (
+            mean_values([found.values[name] for found in seeds.values()]) for name in (MATCHED, UNMATCHED)
+        )
+        for case in seeds[0].figures:
+            for seed, found in seeds.items():
+                yield from rows_of(f"{network}/{case}/seed{seed}", found.figures[case])
+            mean = mean_of([found.figures[case] for found in seeds.values()])
+            if case == MATCHED:
+                mean |= differences(matched, control)
+            yield from rows_of(f"{network}/{case}/mean", mean)

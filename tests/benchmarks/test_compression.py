@@ -2,9 +2,20 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks.compression import RECIPES, Task, at, mean_of, rows_of, run, unit
+from benchmarks.compression import (
+    RECIPES,
+    Task,
+    at,
+    differences,
+    mean_of,
+    mean_values,
+    rows_of,
+    run,
+    unit,
+)
 from benchmarks.row import MissingDataError
 from clearweight.exporter.recipe import load_recipe
 
@@ -33,6 +44,25 @@ def test_a_figure_that_does_not_exist_is_null_without_a_unit():
 
 def test_the_mean_is_over_seeds_and_missing_if_one_is():
     assert mean_of([{"a": 1.0, "b": None}, {"a": 3.0, "b": 2.0}]) == {"a": 2.0, "b": None}
+
+
+def test_a_difference_is_paired_over_the_images_that_both_can_explain():
+    matched = {"deletion_auc": np.array([0.1, 0.3, np.nan, 0.2])}
+    control = {"deletion_auc": np.array([0.2, 0.2, 0.9, 0.3])}
+
+    found = differences(matched, control)
+
+    # -0.1, 0.1, -0.1: mean -1/30, standard error sqrt(var / 3) with n - 1 in the variance.
+    assert found["deletion_auc_minus_unmatched"] == pytest.approx(-1 / 30)
+    half = 1.96 * np.std([-0.1, 0.1, -0.1], ddof=1) / np.sqrt(3)
+    assert found["deletion_auc_minus_unmatched_low"] == pytest.approx(-1 / 30 - half, rel=1e-3)
+    assert found["deletion_auc_minus_unmatched_high"] == pytest.approx(-1 / 30 + half, rel=1e-3)
+
+
+def test_an_images_value_is_its_mean_over_seeds():
+    values = mean_values([{"a": np.array([1.0, 2.0])}, {"a": np.array([3.0, np.nan])}])
+
+    np.testing.assert_array_equal(values["a"], [2.0, np.nan])
 
 
 def test_missing_data_says_what_was_looked_for(tmp_path):

@@ -14,6 +14,7 @@ from clearweight.exporter.evaluate.compare import (
     Maps,
     compare,
     compare_maps,
+    image_values,
     maps_of,
     reference_maps,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "error_percent",
     "gap_closed",
     "gradient",
+    "image_values",
     "input_x_gradient",
     "integrated_gradients",
     "logits",

@@ -93,8 +93,12 @@ def reference_maps(reference: nn.Module, images: Tensor, feature_layer: str | No
     return maps_of(reference, chosen, targets, feature_layer)
 
 
-def compare_maps(reference: Maps, own: Maps) -> Comparison:
-    """Compare two models' maps of the same images and classes.
+def image_values(reference: Maps, own: Maps) -> dict[str, Values]:
+    """Compare two models' maps image by image: every similarity, and the second model's faithfulness to itself.
+
+    Returns
+    -------
+    name of the row -> float64 (N,), NaN where a map is undefined
 
     Raises
     ------
@@ -117,6 +121,18 @@ def compare_maps(reference: Maps, own: Maps) -> Comparison:
     }
     if reference.swa is not None and own.swa is not None:
         pairs["cosine_swa"] = similarity.cosine(reference.swa, own.swa)
+    return pairs
+
+
+def compare_maps(reference: Maps, own: Maps) -> Comparison:
+    """Compare two models' maps of the same images and classes.
+
+    Raises
+    ------
+    DataError
+        The maps explain different classes, so they must not be compared.
+    """
+    pairs = image_values(reference, own)
     means = {name: similarity.mean(values) for name, values in pairs.items()}
     return Comparison(
         cosine_swa=means.pop("cosine_swa", None),
