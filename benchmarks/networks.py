@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.image_networks import MobileNetV2, ResNet18, SeriesNetwork, VisionTransformer
+
 
 class LeNet300100(nn.Module):
     """784-300-100-10 with ReLU, 266,610 parameters (Han et al., NeurIPS 2015). Input [N, 1, 28, 28]."""
@@ -93,12 +95,29 @@ def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
     )
 
 
+IMAGE = (3, 224, 224)
 INPUT_SHAPES: Mapping[str, tuple[int, ...]] = MappingProxyType(
-    {"lenet_300_100": (1, 28, 28), "lenet_5": (1, 28, 28), "resnet_20": (3, 32, 32)}
+    {
+        "lenet_300_100": (1, 28, 28),
+        "lenet_5": (1, 28, 28),
+        "resnet_20": (3, 32, 32),
+        "resnet_18": IMAGE,
+        "mobilenet_v2": IMAGE,
+        "vit_tiny": IMAGE,
+        "ecg_1d": (1, 140),
+    }
 )
 
 NETWORKS: Mapping[str, Callable[[], nn.Module]] = MappingProxyType(
-    {"lenet_300_100": LeNet300100, "lenet_5": LeNet5, "resnet_20": ResNet20}
+    {
+        "lenet_300_100": LeNet300100,
+        "lenet_5": LeNet5,
+        "resnet_20": ResNet20,
+        "resnet_18": ResNet18,
+        "mobilenet_v2": MobileNetV2,
+        "vit_tiny": VisionTransformer,
+        "ecg_1d": SeriesNetwork,
+    }
 )
 
 
