@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from clearweight.cli import demo, export, inspect, report, serve, verify
+from clearweight.cli import bench, demo, export, inspect, report, serve, verify
 
 VERBS: dict[str, Callable[..., Any]] = {
     "export": export.export,
@@ -11,6 +11,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "verify": verify.verify,
     "report": report.report,
     "serve": serve.serve,
+    "bench": bench.bench,
     "demo": demo.demo,
 }
 
