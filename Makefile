@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo serve test test-slow check format types lint imports proto clean
+.PHONY: setup demo serve test test-slow test-arm64 check format types lint imports proto clean
 
 setup: $(VENV)/.installed
 
@@ -25,6 +25,11 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Root rights, debootstrap and qemu-user-static; prepares the root once.
+test-arm64: setup
+	tests/arm64/prepare.sh build/arm64/root $(BIN)/python
+	$(BIN)/python -m pytest -m arm64 tests/arm64
 
 check: setup format lint types imports
 
