@@ -1,140 +1,211 @@
 """What an explanation costs: logits and map in one run, against logits alone and against the peers.
 
-One thread. Peers: Captum's InputXGradient in torch, and the same gradient exported by torch itself and run in ONNX
-Runtime (``torch_gradient.py``). All contenders take turns on the same inputs; a ratio is the median over the rounds of
+One thread and two. Peers: Captum's InputXGradient in torch, and the same gradient exported by torch itself and run
+in ONNX Runtime (``torch_gradient.py``). All contenders take turns on the same inputs; a ratio is the median over the rounds of
 the ratio within one round, so that a machine that slows down slows down both sides, and turns are short, so that most
 fall wholly before or after a disturbance. Inputs change from run to run: a branch predictor that has seen an input
 before flatters pooling by index.
 """
 
 import logging
-import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import cycle
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 
 import captum.attr
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from benchmarks import torch_gradient
 from benchmarks.networks import INPUT_SHAPES, network
 from benchmarks.peak_memory import peak_increment
 from benchmarks.row import Row
-from clearweight.exporter.explain import build
+from benchmarks.turns import take_turns
+from clearweight.artifact import explain_inputs
+from clearweight.exporter.explain import ExplainGraph, build
 from clearweight.exporter.graph import session, to_onnx
 
-NETWORKS = ("lenet_5", "resnet_20")
+# Network -> methods; Grad-CAM where the last feature map lies behind most of the network.
+NETWORKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "lenet_5": ("input_x_gradient", "gradcam", "integrated_gradients"),
+        "resnet_20": ("input_x_gradient", "gradcam", "integrated_gradients"),
+        "resnet_18": ("input_x_gradient", "gradcam", "integrated_gradients"),
+        "mobilenet_v2": ("input_x_gradient", "gradcam"),
+        "vit_tiny": ("input_x_gradient",),
+        "ecg_1d": ("input_x_gradient", "gradcam", "integrated_gradients"),
+    }
+)
 BATCHES = (1, 16)
-METHOD = "input_x_gradient"
-THREADS = 1
-_INPUTS = 64
+THREADS = (1, 2)
+DEFAULT = "input_x_gradient"
+PATH = "integrated_gradients"
+STEPS = 32
+_INPUTS = 16
 
-# Timed once per call; takes its next input by itself.
-Contender = Callable[[], object]
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One network as every contender needs it."""
+
+    name: str
+    module: nn.Module
+    predict: onnx.ModelProto
+    shape: tuple[int, ...]
+
+    def inputs(self, batch: int) -> NDArray[np.float32]:
+        """Return inputs to take in turn, (count, batch, *shape)."""
+        return np.random.default_rng(0).random((_INPUTS, batch, *self.shape), np.float32)
 
 
 def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
-    """Measure every network and batch size; no data is needed."""
+    """Measure every network, method, batch size and number of threads; no data is needed."""
     del data
-    with _one_torch_thread(), _quiet_export():
-        for name in NETWORKS:
-            for batch in BATCHES:
-                yield from _measure(name, batch, quick=quick)
+    with _quiet_export():
+        for name, methods in NETWORKS.items():
+            module = network(name).requires_grad_(requires_grad=False)
+            shape = INPUT_SHAPES[name]
+            subject = Subject(name, module, to_onnx(module, torch.zeros(2, *shape)), shape)
+            graphs = {method: build(subject.predict, method) for method in methods}
+            for threads, batch in product(
+                THREADS[:1] if quick else THREADS, BATCHES[:1] if quick else BATCHES
+            ):
+                with _torch_threads(threads):
+                    for method, graph in graphs.items():
+                        if method == PATH and batch == 1:
+                            yield from _path(subject, graph, threads, quick=quick)
+                        elif method == DEFAULT:
+                            yield from _against_peers(subject, graph, threads, batch, quick=quick)
+                        elif method != PATH:
+                            yield from _alone(subject, graph, threads, batch, quick=quick)
 
 
-def _measure(name: str, batch: int, *, quick: bool) -> Iterator[Row]:
-    module = network(name).requires_grad_(requires_grad=False)
-    shape = (batch, *INPUT_SHAPES[name])
-    inputs = np.random.default_rng(0).random((_INPUTS, *shape), np.float32)
-    predict_model = to_onnx(module, torch.zeros(2, *INPUT_SHAPES[name]))
-    explain_model = build(predict_model, METHOD).model
-    target = np.full(batch, -1, np.int64)
-    predict, explain = session(predict_model, threads=THREADS), session(explain_model, threads=THREADS)
-    exported = session(torch_gradient.export(module, torch.from_numpy(inputs[0])), threads=THREADS)
+def _case(subject: Subject, threads: int, batch: int, method: str) -> str:
+    return f"{subject.name}/t{threads}/b{batch}/{method}"
+
+
+def _explainer(graph: ExplainGraph, threads: int, batch: int) -> Callable[[NDArray[np.float32]], object]:
+    running, target = session(graph.model, threads=threads), np.full(batch, -1, np.int64)
+
+    def explain(x: NDArray[np.float32]) -> object:
+        return running.run(None, {"input": x, "target": target})
+
+    return explain
+
+
+def _predictor(subject: Subject, threads: int) -> Callable[[NDArray[np.float32]], object]:
+    running = session(subject.predict, threads=threads)
+    return lambda x: running.run(None, {"input": x})
+
+
+def _against_peers(
+    subject: Subject, graph: ExplainGraph, threads: int, batch: int, *, quick: bool
+) -> Iterator[Row]:
+    """The default explainer beside predict, Captum and the gradient that torch exports."""
+    inputs = subject.inputs(batch)
+    exported = session(torch_gradient.export(subject.module, torch.from_numpy(inputs[0])), threads=threads)
     source = exported.get_inputs()[0].name
-    captum_explainer = captum.attr.InputXGradient(module)
+    captum_explainer = captum.attr.InputXGradient(subject.module)
 
     def by_captum(x: NDArray[np.float32]) -> object:
         leaf = torch.from_numpy(x).requires_grad_()
         with torch.no_grad():
-            chosen = module(leaf).argmax(dim=1)
+            chosen = subject.module(leaf).argmax(dim=1)
         return captum_explainer.attribute(leaf, target=chosen)
 
-    contenders = {
-        "predict": lambda x: predict.run(None, {"input": x}),
-        "explain": lambda x: explain.run(None, {"input": x, "target": target}),
-        "torch_export": lambda x: exported.run(None, {source: x}),
-        "captum": by_captum,
-    }
-    rounds = interleaved(
-        {key: _over(function, inputs) for key, function in contenders.items()},
-        rounds=25 if quick else 150,
-        seconds=0.01,
+    rounds = take_turns(
+        {
+            "predict": _predictor(subject, threads),
+            "explain": _explainer(graph, threads, batch),
+            "torch_export": lambda x: exported.run(None, {source: x}),
+            "captum": by_captum,
+        },
+        inputs,
+        seconds=5.0 if quick else 25.0,
     )
-    with TemporaryDirectory() as folder:
-        peaks = {}
-        for key, model in (("predict", predict_model), ("explain", explain_model)):
-            path = Path(folder) / f"{key}.onnx"
-            path.write_bytes(model.SerializeToString())
-            peaks[key] = float(np.median([peak_increment(path, shape) for _ in range(1 if quick else 5)]))
+    values = _over_predict(rounds)
+    values["captum_over_explain"] = (float(np.median(rounds["captum"] / rounds["explain"])), "ratio")
+    values["torch_export_over_explain"] = (
+        float(np.median(rounds["torch_export"] / rounds["explain"])),
+        "ratio",
+    )
+    if threads == 1:
+        peaks = _peaks(subject, graph, batch, repeats=1 if quick else 5)
+        values["explain_peak_over_predict_peak"] = (peaks["explain"] / peaks["predict"], "ratio")
+    yield from _rows(_case(subject, threads, batch, graph.method), values)
 
-    case = f"{name}/t{THREADS}/b{batch}/{METHOD}"
-    over_predict = rounds["explain"] / rounds["predict"]
-    values = {
-        "explain_over_predict": (float(np.median(over_predict)), "ratio"),
-        "explain_over_predict_iqr": (float(np.subtract(*np.quantile(over_predict, [0.75, 0.25]))), "ratio"),
-        "captum_over_explain": (float(np.median(rounds["captum"] / rounds["explain"])), "ratio"),
-        "torch_export_over_explain": (float(np.median(rounds["torch_export"] / rounds["explain"])), "ratio"),
-        "explain_peak_over_predict_peak": (peaks["explain"] / peaks["predict"], "ratio"),
+
+def _alone(subject: Subject, graph: ExplainGraph, threads: int, batch: int, *, quick: bool) -> Iterator[Row]:
+    """Another explainer beside predict."""
+    rounds = take_turns(
+        {"predict": _predictor(subject, threads), "explain": _explainer(graph, threads, batch)},
+        subject.inputs(batch),
+        seconds=5.0 if quick else 25.0,
+    )
+    yield from _rows(_case(subject, threads, batch, graph.method), _over_predict(rounds))
+
+
+def _path(subject: Subject, graph: ExplainGraph, threads: int, *, quick: bool) -> Iterator[Row]:
+    """Integrated gradients of one input beside as many gradients in one batch as it has steps."""
+    gradient = _explainer(build(subject.predict, "gradient"), threads, STEPS)
+    running = session(graph.model, threads=threads)
+    inputs = subject.inputs(1)
+    extra = explain_inputs(graph.inputs, inputs[0].shape, steps=STEPS, seed=0, settings=graph.settings) | {
+        "target": np.full(1, -1, np.int64)
+    }
+    rounds = take_turns(
+        {
+            "batched": lambda x: gradient(np.repeat(x, STEPS, axis=0)),
+            "explain": lambda x: running.run(None, {"input": x, **extra}),
+            "predict": _predictor(subject, threads),
+        },
+        inputs,
+        seconds=5.0 if quick else 25.0,
+    )
+    values = _over_predict(rounds)
+    values["over_batched_gradients"] = (float(np.median(rounds["explain"] / rounds["batched"])), "ratio")
+    yield from _rows(_case(subject, threads, 1, graph.method), values)
+
+
+def _over_predict(rounds: dict[str, NDArray[np.float64]]) -> dict[str, tuple[float, str]]:
+    over = rounds["explain"] / rounds["predict"]
+    return {
+        "explain_over_predict": (float(np.median(over)), "ratio"),
+        "explain_over_predict_iqr": (float(np.subtract(*np.quantile(over, [0.75, 0.25]))), "ratio"),
         "explain_ms": (float(np.median(rounds["explain"])) * 1e3, "ms"),
         "predict_ms": (float(np.median(rounds["predict"])) * 1e3, "ms"),
     }
+
+
+def _rows(case: str, values: dict[str, tuple[float, str]]) -> Iterator[Row]:
     for metric, (value, unit) in values.items():
         yield Row("explain_latency", case, metric, value, unit)
 
 
-def _over(function: Callable[[NDArray[np.float32]], object], inputs: NDArray[np.float32]) -> Contender:
-    """Give a function the inputs in turn."""
-    following = cycle(inputs)
-    return lambda: function(next(following))
-
-
-def interleaved(
-    contenders: dict[str, Contender], *, rounds: int, seconds: float
-) -> dict[str, NDArray[np.float64]]:
-    """Time contenders in turn; seconds per call, one entry per round.
-
-    Parameters
-    ----------
-    seconds : how long each contender runs in each round
-    """
-    counts = {}
-    for key, contender in contenders.items():
-        contender()  # the first call plans memory
-        counts[key] = max(1, int(seconds / _seconds(contender, 3)))
-    found: dict[str, list[float]] = {key: [] for key in contenders}
-    for _ in range(rounds):
-        for key, contender in contenders.items():
-            found[key].append(_seconds(contender, counts[key]))
-    return {key: np.array(times) for key, times in found.items()}
-
-
-def _seconds(contender: Contender, count: int) -> float:
-    start = time.perf_counter()
-    for _ in range(count):
-        contender()
-    return (time.perf_counter() - start) / count
+def _peaks(subject: Subject, graph: ExplainGraph, batch: int, *, repeats: int) -> dict[str, float]:
+    """Return the memory that predict and explain need to load and run, bytes, medians."""
+    found = {}
+    with TemporaryDirectory() as folder:
+        for key, model in (("predict", subject.predict), ("explain", graph.model)):
+            path = Path(folder) / f"{key}.onnx"
+            path.write_bytes(model.SerializeToString())
+            shape = (batch, *subject.shape)
+            found[key] = float(np.median([peak_increment(path, shape) for _ in range(repeats)]))
+    return found
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def _torch_threads(count: int) -> Iterator[None]:
     before = torch.get_num_threads()
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(count)
     yield
     torch.set_num_threads(before)
 
