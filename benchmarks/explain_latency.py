@@ -1,10 +1,10 @@
 """What an explanation costs: logits and map in one run, against logits alone and against the peers.
 
 One thread and two. Peers: Captum's InputXGradient in torch, and the same gradient exported by torch itself and run
-in ONNX Runtime (``torch_gradient.py``). All contenders take turns on the same inputs; a ratio is the median over the rounds of
-the ratio within one round, so that a machine that slows down slows down both sides, and turns are short, so that most
-fall wholly before or after a disturbance. Inputs change from run to run: a branch predictor that has seen an input
-before flatters pooling by index.
+in ONNX Runtime (``torch_gradient.py``). All contenders take turns on the same inputs; a ratio is the median over
+the rounds of the ratio within one round, so that a machine that slows down slows down both sides, and turns are
+short, so that most fall wholly before or after a disturbance. Inputs change from run to run: a branch predictor
+that has seen an input before flatters pooling by index.
 """
 
 import logging
