@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo serve test test-slow test-arm64 check format types lint imports proto clean
+.PHONY: setup demo serve test test-slow test-arm64 check format types lint imports proto docs clean
 
 setup: $(VENV)/.installed
 
@@ -50,6 +50,10 @@ proto: setup
 	$(BIN)/python -m grpc_tools.protoc --proto_path=clearweight/service/rpc/generated=proto \
 	    --python_out=service --pyi_out=service --grpc_python_out=service \
 	    proto/open_inference.proto proto/explain.proto
+
+# The table of operators, from the rules and the test cases behind them.
+docs: setup
+	$(BIN)/python -m tests.exporter.autodiff.operator_table
 
 clean:
 	rm -rf build dist $(VENV)

@@ -67,3 +67,47 @@ def test_missing_and_surplus_tensors_are_refused():
     del arrays["target"]
     with pytest.raises(CanaryError):
         canary_from_bytes(save(arrays))
+
+
+def with_occlusion(count=3):
+    random = np.random.default_rng(4)
+    maps = random.normal(size=(2, count, 1, 4, 4)).astype(np.float16)
+    return replace(canary(count), occlusions_reference=maps[0], occlusions_compressed=maps[1])
+
+
+def test_occlusion_maps_of_both_models_travel_too():
+    full = with_occlusion()
+    back = canary_from_bytes(full.to_bytes())
+
+    assert set(load(full.to_bytes())) == {
+        *load(canary().to_bytes()),
+        "occlusion_reference",
+        "occlusion_compressed",
+    }
+    assert same_bits(back.occlusions_reference, full.occlusions_reference)
+    assert same_bits(back.occlusions_compressed, full.occlusions_compressed)
+    assert back.to_bytes() == full.to_bytes()
+    assert canary_from_bytes(canary().to_bytes()).occlusions_reference is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"occlusions_reference": None},
+        {"occlusions_compressed": None},
+        {"occlusions_compressed": np.zeros((3, 1, 4, 4), np.float32)},
+        {"occlusions_compressed": np.zeros((3, 1, 2, 2), np.float16)},
+        {"occlusions_compressed": np.zeros((2, 1, 4, 4), np.float16)},
+    ],
+    ids=["no reference", "no own", "float32", "another shape", "a row less"],
+)
+def test_occlusion_maps_that_do_not_belong_together_are_refused(change):
+    with pytest.raises(CanaryError):
+        replace(with_occlusion(), **change).to_bytes()
+
+
+def test_the_occlusion_of_one_model_alone_is_refused_in_a_file():
+    arrays = load(with_occlusion().to_bytes())
+    del arrays["occlusion_reference"]
+    with pytest.raises(CanaryError, match="of a quantized model"):
+        canary_from_bytes(save(arrays))

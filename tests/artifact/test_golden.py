@@ -17,7 +17,7 @@ from tests.artifact.samples import packed, same_bits
 
 GOLDEN = Path(__file__).parent / "golden"
 WEIGHTS_SHA256 = "a57f27cd774502dc16c0a610e67c471932f86ce41254251444bc45a4d4d1648e"
-MANIFEST_SHA256 = "d57a8107fad07d6f03f3428eefbf65dd99e3bec4a0e0641d7a002db8e8cbd2e5"
+MANIFEST_SHA256 = "fb17cfd439cc12a17cea9837bb645e803769bf7335696bd5064bda5178f56848"
 
 
 @pytest.mark.parametrize("version", [path.name for path in sorted(GOLDEN.iterdir()) if path.is_dir()])

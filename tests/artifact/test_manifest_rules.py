@@ -38,6 +38,10 @@ def null(**changes):
 def test_a_sound_manifest_passes():
     check_manifest(MADE)
     check_manifest(replace(MADE, files=FILES))
+    check_manifest(replace(MADE, ledger=packed_report(network())[1].ledger(beside={ROW.name})))
+    hidden = replace(EXPLAINER, method="occlusion", file="explain.occlusion.onnx")
+    limit = replace(MADE.integrity, occlusion_cosine_min=0.9, occlusion_q999_max=0.1)
+    check_manifest(replace(MADE, explainers={**MADE.explainers, "occlusion": hidden}, integrity=limit))
     check_manifest(replace(MADE, files={**FILES, "report.html": replace(ENTRY, device=False)}))
     check_manifest(replace(MADE, drift=Drift("gradient", {"cosine": NULL, "disagreement": NULL})))
     check_manifest(replace(MADE, variant="reference", fidelity=None, explainers={}, default_explainer=None))
@@ -56,6 +60,9 @@ def test_a_sound_manifest_passes():
         {"preprocessing": Preprocessing(raw_datatype="BOOL")},
         {"preprocessing": Preprocessing(std=(1.0, 0.0))},
         {"ledger": row(parameters=1)},
+        {"ledger": row(parameters=0)},  # then reference_bytes would have to fall as well
+        {"integrity": replace(MADE.integrity, occlusion_cosine_min=0.9)},
+        {"integrity": replace(MADE.integrity, occlusion_cosine_min=0.9, occlusion_q999_max=0.1)},
         {"ledger": row(nonzero=10**6)},
         {"ledger": row(nonzero=-1)},
         {"ledger": row(bytes=ROW.bytes + 1)},

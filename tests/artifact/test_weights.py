@@ -194,3 +194,17 @@ def test_decoding_a_tensor_takes_little_more_than_itself(density):
 
     assert same_bits(back, tensor.values)
     assert peak < 1.1 * tensor.values.nbytes + 32e6
+
+
+def test_tensors_beside_the_parameters_count_their_bytes_and_not_their_elements():
+    _, report = packed_report(network())
+    beside = {"conv.bias", "scalar"}
+    ledger, whole = report.ledger(beside), report.ledger()
+
+    assert ledger.reference_bytes == whole.reference_bytes - 4 * (6 + 1)
+    assert ledger.packed_bytes == whole.packed_bytes
+    assert [row.bytes for row in ledger.rows] == [row.bytes for row in whole.rows]
+    for row, full in zip(ledger.rows, whole.rows, strict=True):
+        assert row.parameters == (0 if row.name in beside else full.parameters)
+        assert row.stages[0].bytes == 4 * row.parameters
+        assert row.stages[1:] == full.stages[1:]

@@ -8,7 +8,17 @@ import pytest
 
 from clearweight.cli import VERBS
 
-LISTED = ("export", "inspect", "verify", "report", "serve", "demo")
+LISTED = (
+    "export",
+    "explain",
+    "explain-check",
+    "inspect",
+    "verify",
+    "report",
+    "serve",
+    "bench",
+    "demo",
+)
 
 
 def test_the_verbs_are_those_of_the_documentation():

@@ -72,7 +72,7 @@ def test_an_explain_graph_of_another_shape_than_stated_fails(command, tmp_path):
     from dataclasses import replace
 
     def change(manifest):
-        gradient = replace(manifest.explainers["gradient"], map_shape=(1, 4, 4))
+        gradient = replace(manifest.explainers["gradient"], map_shape=(-1, 1, 4, 4))
         return replace(manifest, explainers=manifest.explainers | {"gradient": gradient})
 
     artifacts.write(tmp_path, change=change)
@@ -81,6 +81,85 @@ def test_an_explain_graph_of_another_shape_than_stated_fails(command, tmp_path):
 
     assert code == 1
     assert "explain.gradient.onnx returns a map of shape (16, 1, 8, 8)" in findings[0]["reason"]
+
+
+def test_the_verification_of_every_graph_is_repeated_beside_what_the_manifest_states(command, tiny):
+    _, findings = command.json("verify", tiny)
+
+    for finding in findings:
+        assert set(finding["verification"]) == set(artifacts.METHODS)
+        for entry in finding["verification"].values():
+            assert (entry["kind"], entry["problem"]) == ("float64", "")
+            assert entry["found"]["cosine_to_float64"] > 0.9999
+            assert entry["found"]["frozen_map"] == entry["stated"]["frozen_map"] == "passed"
+    assert findings[0]["verification"]["input_x_gradient"]["completeness_error_max"] < 1e-4
+
+
+def test_what_onnx_runtime_alone_can_repeat_is_repeated_and_said(command, tiny):
+    _, findings = command.json("verify", tiny, "--runtime-only")
+    found = command("verify", tiny, "--runtime-only")
+
+    for finding in findings:
+        for method, entry in finding["verification"].items():
+            assert (entry["kind"], entry["problem"], entry["found"]) == ("runtime", "", None)
+            assert (entry["follows_input"], entry["follows_target"]) == (True, True)
+            assert (entry["completeness_error_max"] is None) is (method == "gradient")
+    assert "on ONNX Runtime alone: map follows input and target" in found.stdout
+
+
+def test_without_onnx_the_rest_is_verified_all_the_same(tiny):
+    code = (
+        "import sys, importlib.util\n"
+        "found = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name, *rest: None if name.startswith('onnx.') or name == 'onnx' "
+        "else found(name, *rest)\n"
+        f"sys.argv = ['clearweight', 'verify', {str(tiny)!r}]\n"
+        "from clearweight.cli.main import app\n"
+        "try: app()\n"
+        "except SystemExit as end: print(end.code, 'onnx' in sys.modules, 'clearweight.exporter' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "on ONNX Runtime alone" in done.stdout
+    assert done.stdout.splitlines()[-1] == "0 False False"
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [([], "finite differences"), (["--runtime-only"], "one map for every input and every class")],
+)
+def test_a_frozen_map_fails_even_if_everything_else_agrees(command, tmp_path, mode, text):
+    """A graph whose map was traced: constant, whatever comes in; its logits are right and it is not the default."""
+    from dataclasses import replace
+
+    import onnx
+
+    made = onnx.load_model_from_string(
+        artifacts.explain_graph(artifacts.pruned(artifacts.network(), 0.2), "gradient")
+    )
+    last = next(node for node in made.graph.node if "explain" in node.output)
+    last.output[0] = "true_map"
+    ones = onnx.numpy_helper.from_array(np.ones((1, *artifacts.SHAPE), np.float32), "traced.value")
+    made.graph.node.extend(
+        [
+            onnx.helper.make_node("Constant", [], ["traced"], value=ones),
+            onnx.helper.make_node("Shape", ["true_map"], ["as_large"]),
+            onnx.helper.make_node("Expand", ["traced", "as_large"], ["explain"]),
+        ]
+    )
+    stated = artifacts.record_of("gradient")
+    graph = replace(stated, file="explain.gradient.onnx")
+    artifacts.write(
+        tmp_path,
+        explainers=("input_x_gradient",),
+        more={"gradient": (graph, made.SerializeToString())},
+        calibration=20,
+    )
+
+    code, findings = command.json("verify", tmp_path, *mode)
+
+    assert code == 1
+    assert text in findings[0]["reason"]
 
 
 def test_verifying_needs_no_torch(tiny):

@@ -6,6 +6,7 @@ import shutil
 from contextlib import redirect_stdout
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -69,6 +70,31 @@ def test_the_readmes_python_runs_on_the_demos_artifact(models, tmp_path, monkeyp
         assert len(out.getvalue().splitlines()) == len(expected)
         for line, wanted in zip(out.getvalue().splitlines(), expected, strict=True):
             assert re.sub(r"\d+", "0", line) == re.sub(r"\d+", "0", wanted)
+
+
+def test_the_python_of_the_page_on_maps_runs(tmp_path, monkeypatch, capsys):
+    """On a model that was never in torch, explained as the page shows, and on an artifact with a path."""
+    from tests.cli import onnx_files
+    from tests.service import artifacts
+
+    shape = onnx_files.SHAPE
+    onnx_files.write(tmp_path / "model.onnx", onnx_files.model())
+    np.savez(tmp_path / "samples.npz", x=np.random.default_rng(0).random((6, *shape)))
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "explain.md"
+    for line in commands(page)[:2]:
+        found = CliRunner().invoke(app, line[1:])
+        assert found.exit_code == 0, found.output
+    of_the_file, of_further_inputs, of_the_engine = blocks(page, "python")
+    names: dict[str, object] = {}
+    for code in (of_the_file, of_further_inputs):
+        exec(compile(code, page.name, "exec"), names)
+    assert capsys.readouterr().out.splitlines() == re.findall(r"\)  # (.*)", of_the_file + of_further_inputs)
+
+    monkeypatch.setitem(artifacts.PROBES, "integrated_gradients", artifacts.PROBES["probe_path"])
+    artifacts.write(tmp_path / "models", probes=("integrated_gradients",), calibration=20)
+    exec(compile(of_the_engine, page.name, "exec"), {"x": artifacts.inputs(2)})
+    assert capsys.readouterr().out.splitlines() == re.findall(r"\)  # (.*)", of_the_engine)
 
 
 def test_the_readme_names_every_verb_and_the_architecture_every_module():

@@ -1,5 +1,7 @@
 """Fidelity, drift null and integrity limit from arrays small enough to work out by hand."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,9 @@ from clearweight.exporter.calibration import (
     explained,
     fidelity,
     integrity_limit,
+    map_movement,
     null_distribution,
+    rounded_integrity_limit,
     summary,
 )
 from clearweight.exporter.recipe import FidelitySection
@@ -117,6 +121,45 @@ def test_the_integrity_limit_leaves_room_for_another_kernel_and_no_more():
     assert integrity_limit(near, own).map_cosine_min > 0.99
 
 
+def test_occlusion_is_held_against_the_same_budget():
+    def with_occlusion(*distances):
+        return fidelity(
+            "gradient",
+            {"cosine": np.zeros(2)},
+            agreement=1.0,
+            accuracy_drop=0.0,
+            budget=FidelitySection(min_attribution_similarity=0.8),
+            retrain_floor=None,
+            occlusion=np.array(distances),
+        )
+
+    assert with_occlusion(0.1, 0.3).passed
+    assert with_occlusion(0.1, 0.3).occlusion.mean == pytest.approx(0.8)
+    assert not with_occlusion(0.1, 0.31).passed
+    assert not with_occlusion(0.0, np.nan).passed  # an empty map keeps nothing
+
+
+def test_the_limits_of_a_rounded_model_are_twice_what_was_seen_to_move():
+    maps = np.ones((2, 1, 2, 2), np.float32)
+    moved = maps.copy()
+    moved[1, 0, 0, 0] = 1.1
+    own = Explained(np.array([[10.0, -1.0]], np.float32), maps)
+    other = Explained(own.logits + np.float32(0.25), moved)
+    cosine = float(maps[1].ravel() @ moved[1].ravel() / np.linalg.norm(maps[1]) / np.linalg.norm(moved[1]))
+
+    found = rounded_integrity_limit(own, (own, other), (maps, maps))
+
+    assert map_movement(maps, moved) == pytest.approx((cosine, np.quantile([0.1, 0, 0, 0], 0.999)))
+    assert found.logits_atol == pytest.approx(0.5)
+    assert found.map_cosine_min == pytest.approx(1 - 2 * (1 - cosine))
+    assert found.map_q999_max == pytest.approx(2 * np.quantile([0.1, 0, 0, 0], 0.999), rel=1e-4)
+    assert (found.occlusion_cosine_min, found.occlusion_q999_max) == (0.999, 0.01)
+    still = rounded_integrity_limit(own, (own,), (maps, maps))
+    assert (still.logits_atol, still.map_cosine_min, still.map_q999_max) == pytest.approx((1e-3, 0.999, 0.01))
+    turned = rounded_integrity_limit(own, (Explained(own.logits, maps * [[[1, -1], [1, -1]]]),), (maps, maps))
+    assert (turned.map_cosine_min, turned.map_q999_max) == (0.9, 0.5)
+
+
 class Fake:
     """A session that answers with what it was asked, so that chunks and targets show."""
 
@@ -144,3 +187,20 @@ def test_explaining_in_chunks_keeps_order_and_targets(count):
     assert np.array_equal(found.maps, 2 * inputs)
     assert np.array_equal(found.logits, inputs)
     assert (explained(Fake(), inputs, None).logits == -1).all()
+
+
+def test_further_inputs_are_made_for_seed_zero_and_baseline_zero():
+    class Noisy(Fake):
+        def get_inputs(self):
+            return [*super().get_inputs(), self.Name("noise"), self.Name("baseline")]
+
+        def run(self, outputs, feeds):
+            assert feeds["noise"].shape == (100, 3)
+            assert not feeds["baseline"].any()
+            assert len(feeds["input"]) <= 2  # 256 rows of the network at once
+            return super().run(outputs, feeds)
+
+    graph = SimpleNamespace(inputs=("noise", "baseline"), steps=100, settings={})
+    inputs = np.arange(15, dtype=np.float32).reshape(5, 3)
+
+    assert np.array_equal(explained(Noisy(), inputs, None, graph).maps, 2 * inputs)

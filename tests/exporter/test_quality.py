@@ -30,6 +30,10 @@ def test_the_manifest_tells_both_networks_faithfulness(exported):
     for found in (manifest.reference_quality, manifest.compressed_quality):
         assert 0.0 < found.deletion_auc < 1.0
         assert 0.2 < found.spearman_to_own_occlusion <= 1.0
+        assert found.insertion_auc > found.deletion_auc + 0.3
+        assert 0.0 < found.infidelity < 0.6
+        assert 0.0 < found.max_sensitivity < 1.0
+        assert abs(found.randomization) < 0.4
 
 
 def floor_of(exported, **changes):

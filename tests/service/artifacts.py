@@ -5,9 +5,10 @@ Nothing here comes from the exporter, so the service is tested against the forma
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import onnx
@@ -161,6 +162,89 @@ def _backward(method: str) -> list[onnx.NodeProto]:
     ]
 
 
+# Hand-made methods that show what a graph was given: their maps are the input plus a summary of the further inputs.
+PROBES: dict[str, tuple[str, ...]] = {
+    "probe_baseline": ("baseline",),
+    "probe_path": ("baseline", "path", "path_weight"),
+    "probe_noise": ("noise",),
+    "probe_masks": ("masks", "shifts"),
+}
+PROBE_STEPS = 6
+_PROBE_SHAPES = {
+    "baseline": ["N", *SHAPE],
+    "path": ["S"],
+    "path_weight": ["S"],
+    "noise": ["S", *SHAPE],
+    "masks": ["S", 4, 4],
+    "shifts": ["S", 2],
+}
+
+
+def probe_record(method: str) -> Explainer:
+    """What the manifest says of a probe; one with the baseline alone has fixed steps, as occlusion has."""
+    return replace(
+        record_of(method),
+        baseline="input" if "baseline" in PROBES[method] else "none",
+        units="logit",
+        inputs=PROBES[method],
+        steps=PROBE_STEPS,
+        settings={"grid": 3.0, "keep": 0.5} if method == "probe_masks" else {},
+        gradient_ste=method == "probe_noise",
+    )
+
+
+def probe_map(method: str, x: Array, further: dict[str, Array]) -> Array:
+    """The map of a probe, in numpy."""
+    shift = x - further["baseline"] if "baseline" in further else x.copy()
+    if "path" in further:
+        shift = shift + np.dot(further["path"] ** 3, further["path_weight"])
+    for name, weight in (("noise", 1), ("masks", 3), ("shifts", 5)):
+        if name in further:
+            values = further[name]
+            # The number of steps counts, and their order.
+            ranked = np.arange(1, len(values) + 1).reshape(-1, *[1] * (values.ndim - 1)) * values
+            shift = shift + weight * (ranked.sum(axis=0) if name == "noise" else ranked.sum())
+    return shift.astype(np.float32)
+
+
+def _probe(method: str) -> list[onnx.NodeProto]:
+    nodes, at = [], "input"
+
+    def op(kind: str, *names: str, **attributes) -> str:
+        made = f"probe_{len(nodes)}"
+        nodes.append(helper.make_node(kind, list(names), [made], **attributes))
+        return made
+
+    def constant(values: NDArray) -> str:
+        made = f"probe_{len(nodes)}"
+        nodes.append(_constant(made, values))
+        return made
+
+    taken = PROBES[method]
+    if "baseline" in taken:
+        at = op("Sub", at, "baseline")
+    if "path" in taken:
+        cubed = op("Mul", op("Mul", "path", "path"), "path")
+        at = op("Add", at, op("ReduceSum", op("Mul", cubed, "path_weight"), keepdims=0))
+    for name, weight in (("noise", 1), ("masks", 3), ("shifts", 5)):
+        if name not in taken:
+            continue
+        count = op("Gather", op("Shape", name), constant(np.int64(0)))
+        places = op("Range", constant(np.int64(0)), count, constant(np.int64(1)))
+        ranks = op("Add", op("Cast", places, to=TensorProto.FLOAT), constant(np.float32(1)))
+        column = constant(np.array([-1, *[1] * (len(_PROBE_SHAPES[name]) - 1)], np.int64))
+        ranked = op("Mul", name, op("Reshape", ranks, column))
+        axes = [constant(np.array([0], np.int64))] if name == "noise" else []
+        summed = op("ReduceSum", ranked, *axes, keepdims=0)
+        at = op("Add", at, op("Mul", summed, constant(np.float32(weight))))
+    return [
+        *nodes,
+        helper.make_node("Identity", [at], ["explain"]),
+        # The target must be taken, whatever the probe does with it.
+        helper.make_node("Identity", ["target"], ["unused"]),
+    ]
+
+
 def _graph(net: Network, method: str | None) -> bytes:
     images = ["N", *SHAPE]
     given = [helper.make_tensor_value_info("input", TensorProto.FLOAT, images)]
@@ -169,7 +253,11 @@ def _graph(net: Network, method: str | None) -> bytes:
     if method is not None:
         given.append(helper.make_tensor_value_info("target", TensorProto.INT64, ["N"]))
         outputs.insert(0, helper.make_tensor_value_info("explain", TensorProto.FLOAT, images))
-        nodes += _backward(method)
+        nodes += _probe(method) if method in PROBES else _backward(method)
+        given += [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, _PROBE_SHAPES[name])
+            for name in PROBES.get(method, ())
+        ]
         if method == "input_x_gradient":
             outputs.append(helper.make_tensor_value_info("completeness_error", TensorProto.FLOAT, ["N"]))
     initializers = []
@@ -181,6 +269,37 @@ def _graph(net: Network, method: str | None) -> bytes:
     graph = helper.make_graph(nodes, "tiny", given, outputs, initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     return model.SerializeToString()
+
+
+def predict_graph(net: Network) -> bytes:
+    """The network alone, its parameters outside."""
+    return _graph(net, None)
+
+
+def explain_graph(net: Network, method: str) -> bytes:
+    """The network with one of ``METHODS``, its parameters outside."""
+    return _graph(net, method)
+
+
+def record_of(method: str) -> Explainer:
+    """What the manifest says of one of ``METHODS``."""
+    return Explainer(
+        file=f"explain.{method}.onnx",
+        method=method,
+        target_rule="argmax",
+        sign="signed",
+        units="logit" if method == "input_x_gradient" else "logit per input unit",
+        baseline="none",
+        inputs=(),
+        steps=1,
+        settings={},
+        gradient_ste=False,
+        resolution="input",
+        layer=None,
+        map_shape=(-1, *SHAPE),
+        completeness=method == "input_x_gradient",
+        verification=Verification(2, 2, 1.0, 0.0, None, None, None, "passed"),
+    )
 
 
 def _null(scores: NDArray[np.float64]) -> NullDistribution:
@@ -240,12 +359,15 @@ def write(
     preprocessing: Preprocessing = AS_IT_IS,
     explainers: tuple[str, ...] = METHODS,
     stored: Network | None = None,
+    probes: tuple[str, ...] = (),
+    more: Mapping[str, tuple[Explainer, bytes]] = MappingProxyType({}),
     change: Callable[[Manifest], Manifest] = lambda manifest: manifest,
 ) -> Path:
     """Write one artifact of the pruned (or, as reference, the whole) network.
 
-    ``stored`` puts other weights into the file than the ones the canaries' answers come from; ``change`` edits the
-    manifest before it is hashed and written.
+    ``stored`` puts other weights into the file than the ones the canaries' answers come from; ``probes`` and ``more``
+    add explainers, hand-made ones and any others with their records; ``change`` edits the manifest before it is hashed
+    and written.
     """
     reference = network()
     compressed = pruned(reference, share)
@@ -271,7 +393,6 @@ def write(
         maps_compressed=maps["compressed"].astype(np.float16),
     )
     fidelity, drift = measured(reference, compressed, budget, calibration)
-    verification = Verification(2, 2, 1.0, 0.0, None, None, None, "passed")
     manifest = Manifest(
         name=name,
         version=version,
@@ -283,26 +404,9 @@ def write(
         ledger=report.ledger(),
         reference_quality=Quality(0.9, None, None),
         compressed_quality=Quality(0.9, None, None),
-        explainers={
-            method: Explainer(
-                file=f"explain.{method}.onnx",
-                method=method,
-                target_rule="argmax",
-                sign="signed",
-                units="logit" if method == "input_x_gradient" else "logit per input unit",
-                baseline="none",
-                inputs=(),
-                steps=1,
-                settings={},
-                gradient_ste=False,
-                resolution="input",
-                layer=None,
-                map_shape=(-1, *SHAPE),
-                completeness=method == "input_x_gradient",
-                verification=verification,
-            )
-            for method in explainers
-        },
+        explainers={method: record_of(method) for method in explainers}
+        | {method: probe_record(method) for method in probes}
+        | {method: entry for method, (entry, _) in more.items()},
         default_explainer=explainers[0] if explainers else None,
         fidelity=fidelity if variant == "compressed" and explainers else None,
         integrity=IntegrityLimit(logits_atol=1e-4, map_cosine_min=0.9999, map_q999_max=5e-3),
@@ -313,7 +417,8 @@ def write(
     )
     contents = {
         "predict.onnx": _graph(stored, None),
-        **{f"explain.{method}.onnx": _graph(stored, method) for method in explainers},
+        **{f"explain.{method}.onnx": _graph(stored, method) for method in (*explainers, *probes)},
+        **{entry.file: graph for entry, graph in more.values()},
         "weights.cwt": weights.getvalue(),
         "canaries.safetensors": canaries.to_bytes(),
     }

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +95,14 @@ def http(service) -> Client:
 
 @pytest.fixture
 def channel(service) -> Iterator[grpc.Channel]:
-    """A channel to a gRPC server over the same dataplane as `http`, in a thread of its own."""
+    """A channel to a gRPC server over the same dataplane as `http`."""
+    with open_channel(service) as opened:
+        yield opened
+
+
+@contextmanager
+def open_channel(service: Service) -> Iterator[grpc.Channel]:
+    """Start a gRPC server over a service's dataplane, in a thread of its own."""
     started: list[RpcServer] = []
     ready = threading.Event()
     loop = asyncio.new_event_loop()

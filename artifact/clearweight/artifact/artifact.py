@@ -1,6 +1,7 @@
 """One artifact on disk, opened only when every file in it is the one its manifest states."""
 
 import hashlib
+import math
 import os
 import stat
 from pathlib import Path
@@ -90,7 +91,7 @@ class Artifact:
         FieldValueError
             A tensor's name, shape or bytes differ from the manifest's ledger.
         """
-        most = 2 * self.manifest.ledger.reference_bytes  # eight bytes per parameter, the widest dtype
+        most = 8 * sum(math.prod(row.shape) for row in self.manifest.ledger.rows)  # of the widest dtype
         reader = WeightsReader(self.path / WEIGHTS, max_dense_bytes=most)
         packed = [(r.name, r.shape, r.bytes, r.nonzero) for r in reader.records]
         stated = [(row.name, row.shape, row.bytes, row.nonzero) for row in self.manifest.ledger.rows]

@@ -18,7 +18,10 @@ TENSORS: dict[str, tuple[str, np.dtype[Any] | None]] = {
     "logits_compressed": ("logits_compressed", np.dtype(np.float32)),
     "maps_reference": ("map_reference", np.dtype(np.float16)),
     "maps_compressed": ("map_compressed", np.dtype(np.float16)),
+    "occlusions_reference": ("occlusion_reference", np.dtype(np.float16)),
+    "occlusions_compressed": ("occlusion_compressed", np.dtype(np.float16)),
 }
+OPTIONAL = ("occlusions_reference", "occlusions_compressed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,8 @@ class Canary:
     logits_reference, logits_compressed : float32, shape (n, C)
     maps_reference, maps_compressed : float16, shape (n, ...)
         The default explainer's maps; of no further axes where there is no explainer.
+    occlusions_reference, occlusions_compressed : float16, shape (n, ...), both or neither
+        Occlusion maps, which need no gradient; of a quantized model and its reference.
     """
 
     inputs: NDArray[Any]
@@ -41,6 +46,8 @@ class Canary:
     logits_compressed: NDArray[np.float32]
     maps_reference: NDArray[np.float16]
     maps_compressed: NDArray[np.float16]
+    occlusions_reference: NDArray[np.float16] | None = None
+    occlusions_compressed: NDArray[np.float16] | None = None
 
     @property
     def count(self) -> int:
@@ -57,7 +64,11 @@ class Canary:
         """
         if self.inputs.ndim == 0:
             raise CanaryError("Canary tensor 'input' is a scalar, expected one row per probe.")
-        for attribute, (key, dtype) in TENSORS.items():
+        if (self.occlusions_reference is None) != (self.occlusions_compressed is None):
+            raise CanaryError(
+                "Canary tensors hold the occlusion of one model, expected both models' or none."
+            )
+        for attribute, (key, dtype) in self._given():
             array = getattr(self, attribute)
             if dtype is not None and array.dtype != dtype:
                 raise CanaryError(f"Canary tensor {key!r} has dtype {array.dtype}, expected {dtype}.")
@@ -72,8 +83,9 @@ class Canary:
         for first, second in (
             ("logits_reference", "logits_compressed"),
             ("maps_reference", "maps_compressed"),
+            OPTIONAL,
         ):
-            shapes = getattr(self, first).shape, getattr(self, second).shape
+            shapes = np.shape(getattr(self, first)), np.shape(getattr(self, second))
             if shapes[0] != shapes[1]:
                 raise CanaryError(
                     f"Canary tensors {first} and {second} have shapes {shapes[0]} and {shapes[1]}."
@@ -83,8 +95,12 @@ class Canary:
         """Write as safetensors; the same probes give the same bytes."""
         self.validate()
         return save(
-            {key: np.ascontiguousarray(getattr(self, attribute)) for attribute, (key, _) in TENSORS.items()}
+            {key: np.ascontiguousarray(getattr(self, attribute)) for attribute, (key, _) in self._given()}
         )
+
+    def _given(self) -> list[tuple[str, tuple[str, np.dtype[Any] | None]]]:
+        """List the tensors that are there."""
+        return [(name, entry) for name, entry in TENSORS.items() if getattr(self, name) is not None]
 
 
 def canary_from_bytes(data: bytes) -> Canary:
@@ -93,15 +109,19 @@ def canary_from_bytes(data: bytes) -> Canary:
     Raises
     ------
     CanaryError
-        Not safetensors, or not exactly the six tensors of matching shapes.
+        Not safetensors, or not exactly the six or eight tensors of matching shapes.
     """
     try:
         arrays = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError, MemoryError) as error:
         raise CanaryError(f"canaries.safetensors cannot be read ({error}).") from error
-    keys = {key for key, _ in TENSORS.values()}
-    if set(arrays) != keys:
-        raise CanaryError(f"canaries.safetensors holds {sorted(arrays)}, expected {sorted(keys)}.")
-    canary = Canary(**{attribute: arrays[key] for attribute, (key, _) in TENSORS.items()})
+    keys = {key: attribute for attribute, (key, _) in TENSORS.items()}
+    always = {key for key, attribute in keys.items() if attribute not in OPTIONAL}
+    if set(arrays) not in (always, set(keys)):
+        raise CanaryError(
+            f"canaries.safetensors holds {sorted(arrays)}, expected {sorted(always)}, and of a quantized model "
+            f"{sorted(set(keys) - always)}."
+        )
+    canary = Canary(**{keys[key]: array for key, array in arrays.items()})
     canary.validate()
     return canary

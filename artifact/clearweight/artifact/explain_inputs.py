@@ -15,32 +15,33 @@ from clearweight.artifact.errors import FieldValueError
 
 Shape = tuple[int, ...]
 Settings = Mapping[str, float]
+# RandomState is quoted below: naming it loads numpy.random, two megabytes that a device without noise and masks saves.
 
 
-def _path(steps: int, _row: Shape, _settings: Settings, _random: np.random.RandomState) -> NDArray[Any]:
+def _path(steps: int, _row: Shape, _settings: Settings, _random: "np.random.RandomState") -> NDArray[Any]:
     """Gauss-Legendre points on [0, 1], (S,)."""
     return (1.0 + np.polynomial.legendre.leggauss(steps)[0]) / 2.0
 
 
 def _path_weight(
-    steps: int, _row: Shape, _settings: Settings, _random: np.random.RandomState
+    steps: int, _row: Shape, _settings: Settings, _random: "np.random.RandomState"
 ) -> NDArray[Any]:
     """Gauss-Legendre weights of those points, (S,), sum 1."""
     return np.polynomial.legendre.leggauss(steps)[1] / 2.0
 
 
-def _noise(steps: int, row: Shape, _settings: Settings, random: np.random.RandomState) -> NDArray[Any]:
+def _noise(steps: int, row: Shape, _settings: Settings, random: "np.random.RandomState") -> NDArray[Any]:
     """Draw standard normal noise, (S, *row)."""
     return random.standard_normal((steps, *row))
 
 
-def _masks(steps: int, row: Shape, settings: Settings, random: np.random.RandomState) -> NDArray[Any]:
+def _masks(steps: int, row: Shape, settings: Settings, random: "np.random.RandomState") -> NDArray[Any]:
     """Cells that are kept (1) or hidden (0), (S, g + 1 per spatial axis), each kept with probability ``keep``."""
     cells = (int(settings["grid"]) + 1,) * len(_space(row))
     return random.uniform(size=(steps, *cells)) < settings["keep"]
 
 
-def _shifts(steps: int, row: Shape, _settings: Settings, random: np.random.RandomState) -> NDArray[Any]:
+def _shifts(steps: int, row: Shape, _settings: Settings, random: "np.random.RandomState") -> NDArray[Any]:
     """By what part of a cell each mask is shifted along each spatial axis, (S, axes), in [0, 1)."""
     return random.uniform(size=(steps, len(_space(row))))
 
@@ -50,7 +51,7 @@ def _space(row: Shape) -> Shape:
     return row[1:] if len(row) > 1 else row
 
 
-_DRAWN: Mapping[str, Callable[[int, Shape, Settings, np.random.RandomState], NDArray[Any]]] = (
+_DRAWN: Mapping[str, Callable[[int, Shape, Settings, "np.random.RandomState"], NDArray[Any]]] = (
     MappingProxyType(
         {
             "path": _path,

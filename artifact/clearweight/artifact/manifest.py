@@ -52,7 +52,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """Where the bytes of one tensor went."""
+    """Where the bytes of one tensor went.
+
+    ``parameters`` is how many of the reference's parameters it holds: all its elements, or 0 for a tensor that the
+    reference does not have, such as the scales and zero points of a quantized model.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -122,11 +126,20 @@ class Explainer:
 
 @dataclass(frozen=True)
 class Quality:
-    """One model judged by itself."""
+    """One model judged by itself: how often it is right, and how faithful its maps are to it.
+
+    ``insertion_auc``, ``infidelity`` (relative, at the best scale) and ``max_sensitivity`` are means over inputs;
+    ``randomization`` is the mean rank correlation of the maps with those of the same network once all weights are
+    random.
+    """
 
     accuracy: float | None
     deletion_auc: float | None
     spearman_to_own_occlusion: float | None
+    insertion_auc: float | None = None
+    infidelity: float | None = None
+    max_sensitivity: float | None = None
+    randomization: float | None = None
 
 
 @dataclass(frozen=True)
@@ -143,7 +156,9 @@ class Summary:
 class Fidelity:
     """Whether the compressed explanations are near enough to the reference's.
 
-    ``similarity`` is 1 - distance for every name in ``score.SCORES``.
+    ``similarity`` is 1 - distance for every name in ``score.SCORES``. ``occlusion`` is the cosine similarity of the
+    two models' occlusion maps, held against the same budget; for quantized models, whose gradient maps describe a
+    surrogate.
     """
 
     explainer: str
@@ -157,15 +172,21 @@ class Fidelity:
     retrain_floor: float | None
     gap_closed: float | None
     passed: bool
+    occlusion: Summary | None = None
 
 
 @dataclass(frozen=True)
 class IntegrityLimit:
-    """How far a device may be from the stored canary answers: the runtime floor with margin."""
+    """How far a device may be from the stored canary answers: the runtime floor with margin.
+
+    The last two are for occlusion maps, where the canaries hold them.
+    """
 
     logits_atol: float
     map_cosine_min: float
     map_q999_max: float
+    occlusion_cosine_min: float | None = None
+    occlusion_q999_max: float | None = None
 
 
 @dataclass(frozen=True)

@@ -59,17 +59,17 @@ def check_ledger(ledger: Ledger) -> None:
         Naming the row or the sum.
     """
     for row in ledger.rows:
-        parameters = 1
+        elements = 1
         for length in row.shape:
             _demand(length >= 0, f"ledger row {row.name!r} has shape {row.shape}")
-            parameters *= length
+            elements *= length
         _demand(
-            row.parameters == parameters,
-            f"ledger row {row.name!r} states {row.parameters} parameters, its shape holds {parameters}",
+            row.parameters in (0, elements),
+            f"ledger row {row.name!r} states {row.parameters} parameters, its shape holds {elements}",
         )
         _demand(
-            0 <= row.nonzero <= parameters,
-            f"ledger row {row.name!r} states {row.nonzero} nonzero of {parameters}",
+            0 <= row.nonzero <= elements,
+            f"ledger row {row.name!r} states {row.nonzero} nonzero of {elements}",
         )
         _demand(row.bytes >= 0, f"ledger row {row.name!r} states {row.bytes} bytes")
         for stage in row.stages:
@@ -141,8 +141,8 @@ def _check_explainers(manifest: Manifest) -> None:
         check_file_name(explainer.file)
         _one_of(explainer.resolution, RESOLUTIONS, f"explainers[{key!r}].resolution")
         _one_of(explainer.sign, SIGNS, f"explainers[{key!r}].sign")
-        for name in explainer.inputs:
-            _one_of(name, EXPLAIN_INPUTS, f"explainers[{key!r}].inputs")
+        for taken in explainer.inputs:
+            _one_of(taken, EXPLAIN_INPUTS, f"explainers[{key!r}].inputs")
         _demand(explainer.steps >= 1, f"explainers[{key!r}].steps is {explainer.steps}, expected at least 1")
         _demand(
             len(explainer.map_shape) > 1 and explainer.map_shape[0] == -1,
@@ -159,6 +159,15 @@ def _check_explainers(manifest: Manifest) -> None:
 
 
 def _check_quality(manifest: Manifest) -> None:
+    limit = manifest.integrity
+    _demand(
+        (limit.occlusion_cosine_min is None) == (limit.occlusion_q999_max is None),
+        "integrity holds one of occlusion_cosine_min and occlusion_q999_max, expected both or none",
+    )
+    _demand(
+        limit.occlusion_cosine_min is None or "occlusion" in manifest.explainers,
+        "integrity has a limit for occlusion maps, and there is no explainer 'occlusion'",
+    )
     if manifest.fidelity is not None:
         for name in manifest.fidelity.similarity:
             _one_of(name, SCORE_NAMES, "key of fidelity.similarity")

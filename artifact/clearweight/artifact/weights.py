@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,10 +56,18 @@ class WeightsReport:
     packed_bytes: int
     overhead_bytes: int = OVERHEAD_BYTES
 
-    def ledger(self) -> Ledger:
-        """Account for every byte of the file."""
+    def ledger(self, beside: Collection[str] = ()) -> Ledger:
+        """Account for every byte of the file.
+
+        Parameters
+        ----------
+        beside : names of tensors that are no parameters of the reference, such as the scales of a quantized model:
+            their bytes count, their elements do not
+        """
         rows = tuple(
-            LedgerRow(r.name, r.shape, r.size, r.nonzero, r.layout, r.walk, r.bytes, stages)
+            LedgerRow(r.name, r.shape, 0, r.nonzero, r.layout, r.walk, r.bytes, _added(stages))
+            if r.name in beside
+            else LedgerRow(r.name, r.shape, r.size, r.nonzero, r.layout, r.walk, r.bytes, stages)
             for r, stages in zip(self.records, self.stages, strict=True)
         )
         return Ledger(4 * sum(row.parameters for row in rows), self.packed_bytes, self.overhead_bytes, rows)
@@ -140,6 +148,11 @@ def _stages(size: int, found: list[Candidate], record: TensorRecord) -> tuple[St
         "packed": record.bytes,
     }
     return tuple(Stage(name, 8 * stage / size if size else 0.0, stage) for name, stage in sizes.items())
+
+
+def _added(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Leave out the first stage, float32, of a tensor that the reference does not have."""
+    return (Stage(stages[0].name, 0.0, 0), *stages[1:])
 
 
 def _claim_name(name: str, names: set[str]) -> None:

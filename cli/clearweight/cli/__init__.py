@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from clearweight.cli import bench, demo, export, inspect, report, serve, verify
+from clearweight.cli import bench, demo, explain, explain_check, export, inspect, report, serve, verify
 
 VERBS: dict[str, Callable[..., Any]] = {
     "export": export.export,
+    "explain": explain.explain,
+    "explain-check": explain_check.explain_check,
     "inspect": inspect.inspect,
     "verify": verify.verify,
     "report": report.report,

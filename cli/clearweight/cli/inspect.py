@@ -1,6 +1,7 @@
 """``clearweight inspect``: where every byte of an artifact went."""
 
 import json as json_format
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -92,7 +93,8 @@ def _row(row: "LedgerRow") -> dict[str, Any]:
 
 
 def _density(row: "LedgerRow") -> float:
-    return row.nonzero / row.parameters if row.parameters else 0.0
+    elements = math.prod(row.shape)  # also of scales and zero points, which are no parameters
+    return row.nonzero / elements if elements else 0.0
 
 
 def _ratio(whole: int, part: int) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import typer
 
 from clearweight.cli.failure import FAILED_CHECK
+from clearweight.cli.repeat_verification import can_evaluate_float64, document, repeat
 
 if TYPE_CHECKING:
     from clearweight.artifact import Artifact, Canary
@@ -20,8 +21,18 @@ def verify(
     json: Annotated[
         bool, typer.Option("--json", help="Print a JSON array, one object per artifact.")
     ] = False,
+    runtime_only: Annotated[
+        bool,
+        typer.Option(
+            "--runtime-only", help="Leave out float64 evaluation, as a device without onnx installed does."
+        ),
+    ] = False,
 ) -> None:
     """Check files, decode the weights, run every graph on the canaries and compare with the stored answers.
+
+    The verification of every explain graph is repeated on the canaries: with onnx installed against float64 evaluation
+    and finite differences, else as far as ONNX Runtime alone can (completeness, and whether the maps follow input and
+    class). Which of the two was done is said.
 
     A reference that lies beside an artifact is checked, too. Whether the explanations are near enough to the
     reference's is another question (fidelity): its verdict is shown and does not change the exit code.
@@ -32,7 +43,8 @@ def verify(
     """
     from clearweight.artifact import find_artifacts
 
-    findings = [examine(path) for path in with_references(find_artifacts(directory))]
+    float64 = not runtime_only and can_evaluate_float64()
+    findings = [examine(path, float64=float64) for path in with_references(find_artifacts(directory))]
     if json:
         typer.echo(json_format.dumps(findings, indent=1))
     else:
@@ -50,8 +62,14 @@ def with_references(paths: list[Path]) -> list[Path]:
     return [found for pair in beside for found in pair if found.is_dir()]
 
 
-def examine(path: Path) -> dict[str, Any]:
-    """Check one artifact; ``state`` is ``passed`` or ``failed``, ``reason`` says why."""
+def examine(path: Path, *, float64: bool = True) -> dict[str, Any]:
+    """Check one artifact; ``state`` is ``passed`` or ``failed``, ``reason`` says why.
+
+    Parameters
+    ----------
+    float64 : bool
+        Repeat the whole verification of the explain graphs, not only what ONNX Runtime alone can.
+    """
     from clearweight.artifact import Artifact, ArtifactError
     from clearweight.service import ServiceError
     from clearweight.service.core.model import Model
@@ -64,8 +82,10 @@ def examine(path: Path) -> dict[str, Any]:
             pass  # each is decoded and checked
         model = Model(artifact, threads=1, observer=Observer())
         problems = graph_problems(model, artifact)
+        repeated = {} if problems else repeat(artifact, model, float64=float64)
     except (ArtifactError, ServiceError) as error:
         return finding | {"reason": f"{type(error).__name__}: {error}"}
+    problems += [entry.problem for entry in repeated.values() if entry.problem]
     if model.integrity.state != "passed":
         problems.insert(0, f"Integrity: {model.integrity.reason}")
     return finding | {
@@ -76,6 +96,7 @@ def examine(path: Path) -> dict[str, Any]:
         "reason": " ".join(problems),
         "files": len(artifact.manifest.files) + 1,
         "graphs": ["predict", *artifact.manifest.explainers],
+        "verification": document(repeated),
         "integrity": asdict(model.integrity),
         "fidelity": {"state": model.fidelity.state, "reason": model.fidelity.reason},
     }
@@ -121,4 +142,20 @@ def _show(finding: dict[str, Any]) -> None:
         f"intact  {finding['path']} ({finding['variant']}): {finding['files']} files, "
         f"{len(finding['graphs'])} graphs on {seen['canaries']} canaries, "
         f"logits within {seen['logits_error']:.2g}{cosine}; fidelity {finding['fidelity']['state']}"
+    )
+    for method, entry in finding["verification"].items():
+        typer.echo(f"        {method:<20} {_repeated(entry)}")
+
+
+def _repeated(entry: dict[str, Any]) -> str:
+    """Write in one line what was repeated for a graph, next to what the manifest states."""
+    stated, found = entry["stated"], entry["found"]
+    missing = entry["completeness_error_max"]
+    complete = "" if missing is None else f", completeness within {missing:.1g}"
+    if found is None:
+        follows = [what for what in ("input", "target") if entry[f"follows_{what}"]]
+        return f"on ONNX Runtime alone: map follows {' and '.join(follows) or 'nothing'}{complete}"
+    return (
+        f"cosine to float64 {found['cosine_to_float64']:.6f} (stated {stated['cosine_to_float64']:.6f}), frozen map "
+        f"{found['frozen_map']} (stated {stated['frozen_map']}){complete}"
     )

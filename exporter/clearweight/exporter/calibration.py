@@ -4,7 +4,7 @@ Everything here compares maps of the two networks for the class that the referen
 graphs that ship.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,19 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from clearweight.artifact import Drift, Fidelity, IntegrityLimit, NullDistribution, Summary
+from clearweight.artifact import Drift, Fidelity, IntegrityLimit, NullDistribution, Summary, explain_inputs
 from clearweight.artifact.score import SCORES
+from clearweight.exporter.explain import ExplainGraph
 from clearweight.exporter.recipe import FidelitySection
 
 CHUNK = 64
 LAGS = 5
+# Rows of the network at once where an explainer makes several of each input.
+MOST_ROWS = 256
+# What an intact device must reach whatever roundings do.
+MIN_COSINE, MAX_Q999 = 0.9, 0.5
+# Times every input: moves about one value in two thousand across the edge between two integers.
+NUDGE = np.float32(1 + 1e-5)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,23 +43,33 @@ class Explained:
 
 
 def explained(
-    session: ort.InferenceSession, inputs: NDArray[np.float32], target: NDArray[np.int64] | None
+    session: ort.InferenceSession,
+    inputs: NDArray[np.float32],
+    target: NDArray[np.int64] | None,
+    graph: ExplainGraph | None = None,
 ) -> Explained:
     """Run an explain graph over ``inputs`` in chunks.
 
     Parameters
     ----------
     target : (n,), the explained class of each input; None explains the arg-max of each run
+    graph : what runs, where it takes further inputs: they are made for seed 0 and baseline zero
     """
     if target is None:
         target = np.full(len(inputs), -1, np.int64)
     name = next(i.name for i in session.get_inputs() if i.name != "target")
     outputs = [o.name for o in session.get_outputs()][:2]
-    parts = [
-        session.run(outputs, {name: inputs[i : i + CHUNK], "target": target[i : i + CHUNK]})
-        for i in range(0, len(inputs), CHUNK)
-    ]
+    size = CHUNK if graph is None else max(1, MOST_ROWS // graph.steps)
+    parts = []
+    for i in range(0, len(inputs), size):
+        rows = inputs[i : i + size]
+        further = {} if graph is None else _further(graph, rows.shape)
+        parts.append(session.run(outputs, {name: rows, "target": target[i : i + size], **further}))
     return Explained(logits=np.concatenate([p[1] for p in parts]), maps=np.concatenate([p[0] for p in parts]))
+
+
+def _further(graph: ExplainGraph, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
+    return explain_inputs(graph.inputs, shape, steps=graph.steps, seed=0, settings=graph.settings)
 
 
 def distances(own: NDArray[np.float32], aim: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
@@ -76,16 +93,23 @@ def fidelity(
     accuracy_drop: float,
     budget: FidelitySection,
     retrain_floor: float | None,
+    occlusion: NDArray[np.float64] | None = None,
 ) -> Fidelity:
     """Hold the compressed model's explanations against the budget: a level test, whatever its own null is.
 
     Passed when the mean cosine is at least the budget's and the accuracy falls by no more than it allows. Undefined
     maps count as similarity 0 in the mean that is tested.
+
+    Parameters
+    ----------
+    occlusion : distances of the two models' occlusion maps, held against the same budget: of a quantized model, whose
+        gradient maps are a surrogate's
     """
     cosine = scores["cosine"]
     undefined = int(np.isnan(cosine).sum())
     similarity = {name: summary(1.0 - values[~np.isnan(values)]) for name, values in scores.items()}
-    level = float(np.where(np.isnan(cosine), 0.0, 1.0 - cosine).mean())
+    level = _level(cosine)
+    lowest = level if occlusion is None else min(level, _level(occlusion))
     gap = (
         None
         if retrain_floor is None or retrain_floor >= 1.0
@@ -102,8 +126,14 @@ def fidelity(
         max_accuracy_drop=budget.max_accuracy_drop,
         retrain_floor=retrain_floor,
         gap_closed=gap,
-        passed=level >= budget.min_attribution_similarity and accuracy_drop <= budget.max_accuracy_drop,
+        passed=lowest >= budget.min_attribution_similarity and accuracy_drop <= budget.max_accuracy_drop,
+        occlusion=None if occlusion is None else summary(1.0 - occlusion[~np.isnan(occlusion)]),
     )
+
+
+def _level(distance: NDArray[np.float64]) -> float:
+    """Return the mean similarity that is tested: undefined maps count as 0."""
+    return float(np.where(np.isnan(distance), 0.0, 1.0 - distance).mean())
 
 
 def autocorrelation(values: NDArray[np.float64], lags: int) -> tuple[float, ...]:
@@ -163,6 +193,50 @@ def integrity_limit(plain: Explained, optimised: Explained) -> IntegrityLimit:
     return IntegrityLimit(
         logits_atol=max(1e-4 * scale, 20.0 * floor, 1e-6), map_cosine_min=0.999, map_q999_max=0.01
     )
+
+
+def rounded_integrity_limit(
+    own: Explained, others: Sequence[Explained], occlusions: tuple[NDArray[np.float32], NDArray[np.float32]]
+) -> IntegrityLimit:
+    """Derive how far an intact device may be from the stored canaries of a quantized model.
+
+    Where a value lies on the edge between two integers, another order of summation gives the other one, and all that
+    comes behind moves by a whole step. So the limits are twice the largest movement seen, never below those of a
+    float model.
+
+    Parameters
+    ----------
+    own : logits of the predict graph and maps of the explain graph
+    others : the same through other kernels (the explain graph computes in float what the predict graph may compute in
+        integers), and with inputs nudged just enough to provoke such steps
+    occlusions : occlusion maps, plain and nudged
+    """
+    scale = float(np.abs(own.logits).max())
+    moved = max(float(np.abs(own.logits - other.logits).max()) for other in others)
+    maps = _map_limit([map_movement(own.maps, other.maps) for other in others])
+    hidden = _map_limit([map_movement(*occlusions)])
+    return IntegrityLimit(max(1e-4 * scale, 2.0 * moved, 1e-6), *maps, *hidden)
+
+
+def _map_limit(movements: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    cosine, q999 = min(c for c, _ in movements), max(q for _, q in movements)
+    least = max(MIN_COSINE, min(0.999, 1.0 - 2.0 * (1.0 - cosine)))
+    return least, min(MAX_Q999, max(0.01, 2.0 * q999))
+
+
+def map_movement(maps: NDArray[np.float32], moved: NDArray[np.float32]) -> tuple[float, float]:
+    """Return the lowest cosine and the highest 99.9 % quantile of the error over the maximum; empty maps left out."""
+    cosine, error = [1.0], [0.0]
+    for a, b in zip(_rows(maps), _rows(moved), strict=True):
+        size = float(np.linalg.norm(a) * np.linalg.norm(b))
+        if size > 0:
+            cosine.append(float(a @ b) / size)
+            error.append(float(np.quantile(np.abs(a - b), 0.999) / np.abs(a).max()))
+    return min(cosine), max(error)
+
+
+def _rows(maps: NDArray[np.float32]) -> NDArray[np.float64]:
+    return maps.reshape(len(maps), -1).astype(np.float64)
 
 
 def session_without_optimisation(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:

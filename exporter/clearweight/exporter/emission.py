@@ -10,12 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clearweight.artifact import CodedTensor, Explainer, Verification, WeightsReport, write_weights
+from clearweight.artifact import CodedTensor, Explainer, Ledger, WeightsReport, write_weights
 from clearweight.exporter.compress import coded_tensors
 from clearweight.exporter.errors import ConstraintError, RecipeError
-from clearweight.exporter.explain import EXPLAINERS, ExplainGraph, NotApplicableError, build, verify
+from clearweight.exporter.evaluate.onnx_module import OnnxModule
+from clearweight.exporter.explain import (
+    EXPLAINERS,
+    ExplainGraph,
+    NotApplicableError,
+    UnknownMethodError,
+    build,
+    verify,
+)
+from clearweight.exporter.explain.record import record
 from clearweight.exporter.graph import split_parameters, to_onnx
 from clearweight.exporter.graph.plain import without_parametrizations
+from clearweight.exporter.oracle import oracle
+from clearweight.exporter.quantization import OCCLUSION, quantize, with_agreement
 from clearweight.exporter.recipe import Recipe
 
 
@@ -25,11 +36,13 @@ class Emitted:
 
     Attributes
     ----------
-    plain : the torch module, constraints turned into values
+    plain : the torch module, constraints turned into values; of a quantized network, the ONNX file as a module
     predict : self-contained canonical ONNX
     graphs : method -> explain graph, self-contained
     records : method -> what the manifest says of it
     contents : file name -> bytes, for the artifact
+    report : what the writer says of the packed weights
+    beside : names of packed tensors that are no parameters: scales and zero points of a quantized network
     """
 
     plain: nn.Module
@@ -38,6 +51,17 @@ class Emitted:
     records: dict[str, Explainer]
     contents: dict[str, bytes]
     report: WeightsReport
+    beside: frozenset[str] = frozenset()
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where the bytes of the packed weights went, every parameter counted once."""
+        return self.report.ledger(self.beside)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the network runs in int8."""
+        return bool(self.beside)
 
 
 def pack(tensors: Sequence[CodedTensor]) -> tuple[bytes, WeightsReport]:
@@ -65,72 +89,55 @@ def check_codes(tensors: Sequence[CodedTensor], parameters: dict[str, NDArray[np
             raise ConstraintError(f"Parameter {name!r} has other values in the graph than in the module.")
 
 
-@dataclass(frozen=True)
-class Oracle:
-    """Input-level maps by torch autograd: ``(x, target) -> map``."""
-
-    model: nn.Module
-    method: str
-
-    def __call__(self, inputs: NDArray[np.float32], target: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the float32 map of each input for its target class; same shape as ``inputs``."""
-        x = torch.from_numpy(inputs).requires_grad_()
-        score = self.model(x).gather(1, torch.from_numpy(target)[:, None]).sum()
-        (gradient,) = torch.autograd.grad(score, x)
-        values: NDArray[np.float32] = (
-            (gradient if self.method == "gradient" else gradient * x).detach().numpy()
-        )
-        return values
+def explainer(model: onnx.ModelProto, recipe: Recipe, method: str) -> ExplainGraph:
+    """Build one explain graph as the recipe sets it."""
+    feature_level = EXPLAINERS[method].resolution == "feature"
+    return build(
+        model,
+        method,
+        layer=recipe.feature_layer if feature_level else None,
+        settings=recipe.explainer_settings.get(method, {}),
+    )
 
 
-# Methods whose map torch autograd gives directly; the others are checked against float64 evaluation.
-INPUT_LEVEL = frozenset({"gradient", "input_x_gradient"})
-
-
-def explain_graphs(model: onnx.ModelProto, recipe: Recipe) -> dict[str, ExplainGraph]:
-    """Build the explain graph of every method that the recipe names.
+def explain_graphs(
+    model: onnx.ModelProto, recipe: Recipe, also: Sequence[str] = ()
+) -> dict[str, ExplainGraph]:
+    """Build the explain graph of every method that the recipe names, and of those that are needed whatever it names.
 
     Methods that the recipe only inherits from the defaults are left out where the network does not allow them
-    (Grad-CAM needs a feature map); a method that the recipe names itself must work.
+    (Grad-CAM needs a feature map); a method that the recipe names itself, or that is needed, must work.
 
     Raises
     ------
     RecipeError
-        Unknown method, or a method named in the recipe that this network does not allow.
+        Unknown method or setting, settings of a method that is not built, a default explainer that takes further
+        inputs, or a method named in the recipe that this network does not allow.
     """
-    unknown = [m for m in recipe.explainers if m not in EXPLAINERS]
-    if unknown:
-        raise RecipeError(f"explainers: unknown {unknown[0]!r}; known: {', '.join(EXPLAINERS)}.")
+    for key, named in (("explainers", recipe.explainers), ("explainer_settings", recipe.explainer_settings)):
+        unknown = [m for m in named if m not in EXPLAINERS]
+        if unknown:
+            raise RecipeError(f"{key}: unknown {unknown[0]!r}; known: {', '.join(EXPLAINERS)}.")
+    methods = list(dict.fromkeys((*recipe.explainers, *also)))
+    idle = [m for m in recipe.explainer_settings if m not in methods]
+    if idle:
+        raise RecipeError(f"explainer_settings: {idle[0]!r} is not among explainers: {', '.join(methods)}.")
+    taken = EXPLAINERS[recipe.default_explainer].inputs
+    if taken:
+        raise RecipeError(
+            f"default_explainer {recipe.default_explainer!r} takes {', '.join(taken)}; fidelity, integrity and drift "
+            "run it on every probe and need a method that takes nothing but the input."
+        )
     graphs = {}
-    for method in recipe.explainers:
-        layer = recipe.gradcam_layer if method == "gradcam" else None
+    for method in methods:
         try:
-            graphs[method] = build(model, method, layer=layer)
+            graphs[method] = explainer(model, recipe, method)
+        except UnknownMethodError as error:
+            raise RecipeError(f"explainer_settings: {error}") from error
         except NotApplicableError as error:
-            if "explainers" in recipe.model_fields_set:
+            if "explainers" in recipe.model_fields_set or method in also:
                 raise RecipeError(f"explainers: {method!r} does not work on this network: {error}") from error
     return graphs
-
-
-def record(graph: ExplainGraph, verification: Verification) -> Explainer:
-    """Return what the manifest says of an explain graph."""
-    return Explainer(
-        file=f"explain.{graph.method}.onnx",
-        method=graph.method,
-        target_rule="argmax",
-        sign=graph.sign,
-        units=graph.units,
-        baseline=graph.baseline,
-        inputs=graph.inputs,
-        steps=graph.steps,
-        settings=dict(graph.settings),
-        gradient_ste=graph.gradient_ste,
-        resolution=graph.resolution,
-        layer=graph.layer,
-        map_shape=tuple(graph.map_shape),
-        completeness=graph.completeness,
-        verification=verification,
-    )
 
 
 def emit(
@@ -138,6 +145,8 @@ def emit(
     recipe: Recipe,
     samples: NDArray[np.float32],
     on_graph: Callable[[int, int], None] = lambda _done, _total: None,
+    *,
+    calibration: NDArray[np.float32] | None = None,
 ) -> Emitted:
     """Turn a network into the files of an artifact, each explain graph verified.
 
@@ -146,20 +155,38 @@ def emit(
     model : possibly constrained
     samples : inputs on which the explain graphs are verified, at least two
     on_graph : called as (done, total) after each verified explain graph
+    calibration : quantize to int8 with the activation ranges that these inputs show; None stays in float32
     """
     tensors = coded_tensors(model)
     plain = without_parametrizations(model)
-    predict = to_onnx(plain, torch.zeros(2, *recipe.model.input_shape))
-    structure, parameters = split_parameters(predict)
+    exact = to_onnx(plain, torch.zeros(2, *recipe.model.input_shape))
+    _, parameters = split_parameters(exact)
     check_codes(tensors, parameters)
-    packed, report = pack([tensor for tensor in tensors if tensor.name in parameters])
-    contents = {"predict.onnx": structure.SerializeToString(deterministic=True), "weights.cwt": packed}
-    graphs = explain_graphs(predict, recipe)
+    own = [tensor for tensor in tensors if tensor.name in parameters]
+    small = None if calibration is None else quantize(exact, own, calibration)
+    predict = exact if small is None else small.predict
+    packed, report = pack(own if small is None else small.tensors)
+    contents = {"predict.onnx": _structure(predict), "weights.cwt": packed}
+    graphs = explain_graphs(predict, recipe, () if small is None else (OCCLUSION,))
     records = {}
     for method, graph in graphs.items():
-        outline, _ = split_parameters(graph.model)
-        contents[f"explain.{method}.onnx"] = outline.SerializeToString(deterministic=True)
-        second = Oracle(plain, method) if method in INPUT_LEVEL else None
-        records[method] = record(graph, verify(graph, predict, samples, second))
+        contents[f"explain.{method}.onnx"] = _structure(graph.model)
+        second = oracle(plain, graph, predict) if small is None else None
+        verification = verify(graph, predict, samples, second)
+        if graph.gradient_ste and calibration is not None:
+            float_graph = explainer(exact, recipe, method)
+            verification = with_agreement(
+                verification, graph, float_graph, graphs[OCCLUSION], calibration, threads=recipe.threads
+            )
+        records[method] = record(graph, verification)
         on_graph(len(records), len(graphs))
-    return Emitted(plain, predict, graphs, records, contents, report)
+    if small is None:
+        return Emitted(plain, predict, graphs, records, contents, report)
+    shipped = OnnxModule(predict, threads=recipe.threads)
+    return Emitted(shipped, predict, graphs, records, contents, report, small.beside)
+
+
+def _structure(model: onnx.ModelProto) -> bytes:
+    """Write a graph without its parameters."""
+    outline, _ = split_parameters(model)
+    return outline.SerializeToString(deterministic=True)

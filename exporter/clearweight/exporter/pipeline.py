@@ -22,13 +22,16 @@ from clearweight.artifact import (
 )
 from clearweight.artifact.errors import ArtifactExistsError
 from clearweight.artifact.preprocessing import apply as preprocess
+from clearweight.artifact.score import SCORES
 from clearweight.exporter.calibration import (
+    NUDGE,
     Explained,
     distances,
     drift_null,
     explained,
     fidelity,
     integrity_limit,
+    rounded_integrity_limit,
     session_without_optimisation,
 )
 from clearweight.exporter.canaries import canary, canary_inputs
@@ -37,10 +40,19 @@ from clearweight.exporter.compression import compress
 from clearweight.exporter.emission import Emitted, emit
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
+from clearweight.exporter.occluded import Occluded, occlude, with_occlusion
 from clearweight.exporter.preparation import Prepared, prepare
-from clearweight.exporter.quality import Explanations, accuracy, explanations, quality, retrain_floor
+from clearweight.exporter.quality import (
+    Explanations,
+    accuracy,
+    explanations,
+    predicted,
+    quality,
+    retrain_floor,
+)
 from clearweight.exporter.recipe import Recipe
 from clearweight.exporter.report import ReportData, render_report
+from clearweight.exporter.stimulated import stimulated
 from clearweight.exporter.training import Progress, silent
 
 # How many inputs the export-time checks of the explain graphs look at.
@@ -84,13 +96,16 @@ class Compared:
 
     Attributes
     ----------
-    reference, own : what their explain graphs answered
+    reference, own : what their explain graphs answered; the logits of a quantized network are its predict graph's,
+        whose integer kernels may round another way
     plain : the compressed network again, with the runtime's graph optimisation off
+    rounded : a quantized network by further ways that an intact device may take
     """
 
     reference: Explained
     own: Explained
     plain: Explained
+    rounded: tuple[Explained, ...] = ()
 
 
 def run_both(recipe: Recipe, reference: Emitted, own: Emitted, inputs: NDArray[np.float32]) -> Compared:
@@ -99,11 +114,13 @@ def run_both(recipe: Recipe, reference: Emitted, own: Emitted, inputs: NDArray[n
     aim = explained(session(reference.graphs[method].model, threads=threads), inputs, None)
     target = aim.logits.argmax(1).astype(np.int64)
     graph = own.graphs[method].model
-    return Compared(
-        reference=aim,
-        own=explained(session(graph, threads=threads), inputs, target),
-        plain=explained(session_without_optimisation(graph, threads), inputs, target),
-    )
+    running = session(graph, threads=threads)
+    found = explained(running, inputs, target)
+    plain = explained(session_without_optimisation(graph, threads), inputs, target)
+    if not own.quantized:
+        return Compared(aim, found, plain)
+    nudged = explained(running, inputs * NUDGE, target)
+    return Compared(aim, replace(found, logits=predicted(own, inputs, threads)), plain, (found, nudged))
 
 
 def specification(emitted: Emitted) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -117,9 +134,21 @@ def specification(emitted: Emitted) -> tuple[tuple[TensorSpec, ...], tuple[Tenso
 
 
 def describe(
-    prepared: Prepared, reference: Emitted, own: Emitted, seen: Compared, told: Explanations
+    prepared: Prepared,
+    reference: Emitted,
+    own: Emitted,
+    seen: Compared,
+    told: Explanations,
+    hidden: Occluded | None,
 ) -> Manifest:
-    """Return the manifest of the compressed network; ``seen`` covers the calibration split, ``told`` the test part."""
+    """Return the manifest of the compressed network.
+
+    Parameters
+    ----------
+    seen : both networks on the calibration split
+    told : both networks on the test part
+    hidden : occlusion on the head of the calibration split, where the network is quantized
+    """
     recipe, test = prepared.recipe, prepared.test
     method = recipe.default_explainer
     scores = distances(seen.own.maps, seen.reference.maps)
@@ -136,9 +165,9 @@ def describe(
         outputs=answered,
         labels=prepared.labels,
         preprocessing=prepared.preprocessing,
-        ledger=own.report.ledger(),
-        reference_quality=quality(right[id(reference)], told.reference),
-        compressed_quality=quality(right[id(own)], told.own),
+        ledger=own.ledger,
+        reference_quality=quality(right[id(reference)], told.reference, told.reference_checks),
+        compressed_quality=quality(right[id(own)], told.own, told.own_checks),
         explainers=own.records,
         default_explainer=method,
         fidelity=fidelity(
@@ -148,8 +177,11 @@ def describe(
             accuracy_drop=right[id(reference)] - right[id(own)],
             budget=recipe.fidelity,
             retrain_floor=retrain_floor(prepared, seen.reference),
+            occlusion=None if hidden is None else SCORES["cosine"](hidden.own, hidden.reference),
         ),
-        integrity=integrity_limit(seen.plain, seen.own),
+        integrity=integrity_limit(seen.plain, seen.own)
+        if hidden is None
+        else rounded_integrity_limit(seen.own, (seen.plain, *seen.rounded), (hidden.own, hidden.nudged)),
         drift=drift_null(method, scores, floors, disagreement),
         canaries=Canaries(source=recipe.canaries.source, count=recipe.canaries.count),
         splits=prepared.digests,
@@ -165,20 +197,31 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
     reference = emit(
         prepared.reference, recipe, samples, lambda k, n: tell("explain graphs, reference", k, n, None)
     )
-    own = emit(model, recipe, samples, lambda k, n: tell("explain graphs", k, n, None))
+    own = emit(
+        model,
+        recipe,
+        samples,
+        lambda k, n: tell("explain graphs", k, n, None),
+        calibration=calibration if recipe.deploy == "int8" else None,
+    )
     if recipe.default_explainer not in own.graphs:
         raise RecipeError(f"default_explainer {recipe.default_explainer!r} does not work on this network.")
     seen = run_both(recipe, reference, own, calibration)
     tell("measure", 1, 3, None)
     told = explanations(reference, own, prepared.inputs(prepared.test).numpy())
     tell("measure", 2, 3, None)
-    manifest = describe(prepared, reference, own, seen, told)
+    hidden = occlude(recipe, reference, own, calibration, seen.reference.logits) if own.quantized else None
+    manifest = describe(prepared, reference, own, seen, told, hidden)
     tell("measure", 3, 3, None)
     raw = canary_inputs(prepared)
     probes = preprocess(prepared.preprocessing, raw.inputs)
     tested = run_both(recipe, reference, own, probes)
     manifest = replace(manifest, canaries=replace(manifest.canaries, count=len(raw)))
-    contents = own.contents | {"canaries.safetensors": canary(raw, tested.reference, tested.own).to_bytes()}
+    covered = occlude(recipe, reference, own, probes, tested.reference.logits) if own.quantized else None
+    stored = canary(raw, tested.reference, tested.own)
+    if covered is not None:
+        stored = with_occlusion(stored, covered)
+    contents = own.contents | {"canaries.safetensors": stored.to_bytes()}
     shown = ReportData(
         manifest=manifest,
         inputs=probes,
@@ -187,6 +230,9 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
         maps_compressed=tested.own.maps,
         null_scores=distances(seen.own.maps, seen.reference.maps)["pooled_cosine"],
         comparison=told.comparison,
+        reference_checks=told.reference_checks,
+        own_checks=told.own_checks,
+        units=stimulated(recipe, own, calibration),
         matched=matched_explainers(recipe),
     )
     needed = device_bytes(manifest, contents, len(render_report(shown).encode()))
@@ -235,7 +281,7 @@ def reference_manifest(manifest: Manifest, reference: Emitted, seen: Compared) -
     return replace(
         manifest,
         variant="reference",
-        ledger=reference.report.ledger(),
+        ledger=reference.ledger,
         compressed_quality=manifest.reference_quality,
         explainers=reference.records,
         fidelity=None,
@@ -246,11 +292,12 @@ def reference_manifest(manifest: Manifest, reference: Emitted, seen: Compared) -
 
 def write_exchange(out: Path, recipe: Recipe, own: Emitted, calibration: NDArray[np.float32]) -> Path:
     """Write the forms for people who only want ONNX: sparse initializers, and int8 calibrated on real inputs."""
+    quantized = own.predict if own.quantized else int8_onnx(own.predict, calibration)
     return write_folder(
         out / recipe.name / f"{recipe.version}-onnx",
         {
             "model.sparse.onnx": sparse_onnx(own.predict),
-            "model.int8.onnx": int8_onnx(own.predict, calibration).SerializeToString(deterministic=True),
+            "model.int8.onnx": quantized.SerializeToString(deterministic=True),
         },
         overwrite=True,
     )

@@ -1,5 +1,6 @@
 """How good a network is: its accuracy as shipped, its maps' faithfulness to itself, and the retrain floor."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,10 +9,18 @@ from numpy.typing import NDArray
 
 from clearweight.artifact import Quality
 from clearweight.exporter.calibration import Explained, distances, explained
-from clearweight.exporter.emission import Emitted
+from clearweight.exporter.emission import Emitted, explainer
 from clearweight.exporter.errors import RecipeError
-from clearweight.exporter.evaluate import Comparison, Maps, compare_maps, maps_of, mean, reference_maps
-from clearweight.exporter.explain import build
+from clearweight.exporter.evaluate import (
+    Checked,
+    Comparison,
+    Maps,
+    compare_maps,
+    maps_of,
+    mean,
+    reference_maps,
+    self_check,
+)
 from clearweight.exporter.graph import session, to_onnx
 from clearweight.exporter.preparation import Prepared, train_reference
 
@@ -23,12 +32,15 @@ OTHER_SEED = 7919
 
 def accuracy(emitted: Emitted, inputs: NDArray[np.float32], labels: NDArray[np.int64], threads: int) -> float:
     """Return the share of right answers of the graph that ships."""
+    return float((predicted(emitted, inputs, threads).argmax(1) == labels).mean())
+
+
+def predicted(emitted: Emitted, inputs: NDArray[np.float32], threads: int) -> NDArray[np.float32]:
+    """Return the logits of the graph that ships, (n, classes)."""
     running = session(emitted.predict, threads=threads)
     name = running.get_inputs()[0].name
-    answers = [
-        running.run(None, {name: inputs[i : i + 256]})[0].argmax(1) for i in range(0, len(inputs), 256)
-    ]
-    return float((np.concatenate(answers) == labels).mean())
+    parts = [running.run(None, {name: inputs[i : i + 256]})[0] for i in range(0, len(inputs), 256)]
+    return np.concatenate(parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,10 +50,13 @@ class Explanations:
     Attributes
     ----------
     reference, own : maps for the class that the reference predicts, and each network's faithfulness to itself
+    reference_checks, own_checks : explainer -> how it fares against its own network, a random map beside them
     """
 
     reference: Maps
     own: Maps
+    reference_checks: dict[str, Checked]
+    own_checks: dict[str, Checked]
 
     @property
     def comparison(self) -> Comparison:
@@ -53,15 +68,23 @@ def explanations(reference: Emitted, own: Emitted, inputs: NDArray[np.float32]) 
     """Explain the first inputs by both networks, with torch."""
     images = torch.from_numpy(inputs[:EXPLAINED_SAMPLES])
     aim = reference_maps(reference.plain, images)
-    return Explanations(aim, maps_of(own.plain, images, aim.targets))
+    found = maps_of(own.plain, images, aim.targets)
+    return Explanations(
+        aim, found, self_check(reference.plain, images, aim), self_check(own.plain, images, found)
+    )
 
 
-def quality(accuracy_value: float, maps: Maps) -> Quality:
-    """Return how accurate a network is and how faithful its maps are to itself."""
+def quality(accuracy_value: float, maps: Maps, checks: Mapping[str, Checked]) -> Quality:
+    """Return how accurate a network is and how faithful its maps of input x gradient are to itself."""
+    checked = checks["input_x_gradient"]
     return Quality(
         accuracy=accuracy_value,
         deletion_auc=mean(maps.deletion_auc),
         spearman_to_own_occlusion=mean(maps.spearman_to_own_occlusion),
+        insertion_auc=checked.insertion_auc,
+        infidelity=checked.infidelity,
+        max_sensitivity=checked.max_sensitivity,
+        randomization=None if checked.randomization is None else checked.randomization.remaining,
     )
 
 
@@ -92,7 +115,7 @@ def retrain_floor(prepared: Prepared, reference: Explained) -> float | None:
     fitting = prepared.samples(prepared.splits.fit)
     seed = recipe.seed + OTHER_SEED
     other = train_reference(recipe, fitting, prepared.runtime, seed, prepared.digests, prepared.checkpoints)
-    graph = build(to_onnx(other, fitting.inputs[:2]), recipe.default_explainer, layer=recipe.gradcam_layer)
+    graph = explainer(to_onnx(other, fitting.inputs[:2]), recipe, recipe.default_explainer)
     calibration = prepared.inputs(prepared.splits.calibration).numpy()
     target = reference.logits.argmax(1).astype(np.int64)
     maps = explained(session(graph.model, threads=recipe.threads), calibration, target).maps

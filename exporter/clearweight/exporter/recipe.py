@@ -178,6 +178,24 @@ class CanarySection(_Section):
         return self
 
 
+class UnitSection(_Section):
+    """One channel of a layer, counted from 0; the layer as the canonical graph names it."""
+
+    layer: str
+    channel: NonNegativeInt
+
+
+class ReportSection(_Section):
+    """What the report shows on request.
+
+    Attributes
+    ----------
+    units : channels whose nine strongest calibration inputs are shown with their maps
+    """
+
+    units: tuple[UnitSection, ...] = Field(default=(), max_length=16)
+
+
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) != len(names):
         raise ValueError("the names are not distinct")
@@ -198,15 +216,18 @@ class Recipe(_Section):
     reference: ReferenceSection | None = None
     objective: ObjectiveSection
     steps: tuple[Annotated[Configured, BeforeValidator(_named(METHODS, "method"))], ...] = Field(min_length=1)
+    deploy: Literal["float32", "int8"] = "float32"
     explainers: Annotated[tuple[str, ...], AfterValidator(_unique), Field(min_length=1)] = (
         "gradient",
         "input_x_gradient",
         "gradcam",
     )
     default_explainer: str = "input_x_gradient"
-    gradcam_layer: str | None = None
+    explainer_settings: dict[str, dict[str, float]] = {}
+    feature_layer: str | None = None
     fidelity: FidelitySection = FidelitySection()
     canaries: CanarySection = CanarySection()
+    report: ReportSection = ReportSection()
 
     @model_validator(mode="after")
     def _default_among_explainers(self) -> "Recipe":

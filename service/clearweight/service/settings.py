@@ -39,7 +39,11 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
     """Longest request body or message, both transports."""
     max_elements: int = Field(default=16 * 1024 * 1024, ge=1)
-    """Most elements one tensor may claim."""
+    """Most elements one tensor may claim, or an explanation may make."""
+    max_steps: int = Field(default=1024, ge=1)
+    """Most path points, draws or masks of one explanation."""
+    max_explain_rows: int = Field(default=4096, ge=1)
+    """Most rows of the network that one explanation may run: its batch x its steps."""
     low_fidelity: Literal["refuse", "annotate"] = "refuse"
     """A model that fails its fidelity test: refuse to serve it, or serve it and say so in every explanation."""
     integrity_interval: float = Field(default=3600.0, ge=0.0)
@@ -67,7 +71,12 @@ class Settings(BaseSettings):
             shadow_queue=self.shadow_queue,
             shadow_cpu_share=self.shadow_cpu_share,
             false_alarm_interval_days=self.false_alarm_interval_days,
-            limits=Limits(body_bytes=self.max_body_bytes, elements=self.max_elements),
+            limits=Limits(
+                body_bytes=self.max_body_bytes,
+                elements=self.max_elements,
+                steps=self.max_steps,
+                explain_rows=self.max_explain_rows,
+            ),
         )
 
     def lanes(self) -> LaneOptions:

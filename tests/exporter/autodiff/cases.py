@@ -1,11 +1,10 @@
 """One case per use of an operator: what the gradient checks are run on.
 
 ``CASES`` keep their inputs away from kinks, so that central differences mean something; ``SPECIAL_POINTS`` sit on the
-kinks, where only a convention says what the derivative is, and torch's is the one we follow.
+kinks, where only a convention says what the derivative is, and torch's is the one we follow. Here are convolution,
+products, pooling and shapes; the other families have modules of their own.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
@@ -13,70 +12,23 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from clearweight.exporter.autodiff import OpKey, op_key
-
-Sampler = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
-
-
-def normal(rng, shape):
-    return rng.normal(size=shape)
-
-
-def away_from_zero(rng, shape):
-    return rng.choice([-1.0, 1.0], size=shape) * rng.uniform(0.2, 2.0, size=shape)
-
-
-def away_from_one(rng, shape):
-    """For Clip to [-1, 1]: well inside or well outside."""
-    return (
-        rng.choice([-1.0, 1.0], size=shape)
-        * rng.choice([0.5, 1.5], size=shape)
-        * rng.uniform(0.8, 1.2, size=shape)
-    )
-
-
-def distinct(rng, shape):
-    """No two values nearer than 0.01: a pool has one maximum, and a small step does not change it."""
-    return 0.01 * rng.permutation(int(np.prod(shape))).reshape(shape) - 1.0
-
-
-def positive(rng, shape):
-    return rng.uniform(0.5, 2.0, size=shape)
-
-
-def few_levels(rng, shape):
-    """Values from a handful of levels, zeros among them: ties in every window."""
-    return rng.integers(-1, 2, size=shape).astype(float)
-
-
-@dataclass(frozen=True)
-class Case:
-    """One use of one operator.
-
-    ``shapes`` are those of the float inputs that are differentiated, at the positions that ``settings`` (constants
-    of the graph) and ``weights`` (parameters that are not differentiated) leave free. ``free`` names the (input,
-    axis) pairs that the graph leaves open as ``N``.
-    """
-
-    op: str
-    shapes: tuple[tuple[int, ...], ...]
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-    sampler: Sampler = normal
-    tol: float = 1e-7
-    oracle: Callable[..., torch.Tensor] | None = None
-    settings: Mapping[int, Any] = field(default_factory=dict)
-    weights: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
-    free: tuple[tuple[int, int], ...] = ((0, 0),)
-    opset: int = 18
-
-    @property
-    def key(self) -> OpKey:
-        return op_key("", self.op, self.opset)
-
-    def __str__(self) -> str:
-        settings = {at: np.asarray(value).tolist() for at, value in self.settings.items()}
-        return f"{self.key}-{self.shapes}-{dict(self.attrs)}-{settings}".replace(" ", "")
-
+from tests.exporter.autodiff.activation_cases import ACTIVATION_CASES, ACTIVATION_KINKS
+from tests.exporter.autodiff.arithmetic_cases import ARITHMETIC_CASES, TIES
+from tests.exporter.autodiff.array_cases import ARRAY_CASES
+from tests.exporter.autodiff.case import (
+    ANY,
+    Case,
+    away_from,
+    away_from_one,
+    away_from_zero,
+    distinct,
+    few_levels,
+    ints,
+    normal,
+    positive,
+)
+from tests.exporter.autodiff.reduction_cases import REDUCTION_CASES
+from tests.exporter.autodiff.version_cases import other_versions
 
 # Convolution -------------------------------------------------------------------------------------------
 
@@ -262,11 +214,20 @@ BINARY = [
         BROADCASTS,
     )
 ]
-ANY = (2, 3, 4)
 ELEMENTWISE = [
     Case("Relu", (ANY,), sampler=away_from_zero, oracle=torch.relu),
     Case("LeakyRelu", (ANY,), sampler=away_from_zero, oracle=functional.leaky_relu),
     Case("LeakyRelu", (ANY,), {"alpha": 0.3}, away_from_zero, oracle=lambda x: functional.leaky_relu(x, 0.3)),
+    Case("Clip", (ANY,), {}, away_from_one, oracle=torch.clone),
+    Case(
+        "Clip",
+        (ANY,),
+        {},
+        away_from(-0.7, 1.3),
+        oracle=lambda x: x.clamp(-0.7, 1.3),
+        settings={1: -0.7, 2: 1.3},
+        tol=1e-6,
+    ),
     Case("Clip", (ANY,), {}, away_from_one, oracle=lambda x: x.clamp(-1, 1), settings={1: -1.0, 2: 1.0}),
     Case("Clip", (ANY,), {}, away_from_one, oracle=lambda x: x.clamp(min=-1), settings={1: -1.0}),
     Case("Clip", (ANY,), {}, away_from_one, oracle=lambda x: x.clamp(max=1), settings={2: 1.0}),
@@ -404,10 +365,6 @@ REDUCTION = [
 # Shape -------------------------------------------------------------------------------------------------
 
 
-def ints(*values):
-    return np.array(values, np.int64)
-
-
 def slices(shape, starts, ends, axes=None, steps=None, torch_index=None, **given):
     settings = {1: ints(*starts), 2: ints(*ends)}
     if axes is not None:
@@ -502,7 +459,7 @@ SHAPE = [
     ),
 ]
 
-CASES = [
+FAMILIES = [
     *CONV_2D,
     *CONV_1D,
     *CONV_EXTRA,
@@ -520,14 +477,35 @@ CASES = [
     *SLICE,
     *PAD,
     *SHAPE,
+    *ACTIVATION_CASES,
+    *ARITHMETIC_CASES,
+    *ARRAY_CASES,
+    *REDUCTION_CASES,
 ]
+CASES = [*FAMILIES, *other_versions(FAMILIES)]
 
 # On the kinks: zeros at ReLU, ties in pools, inputs exactly on a bound, saturation.
 SPECIAL_POINTS = [
     Case("Relu", ((2, 30),), sampler=few_levels, oracle=torch.relu),
     Case("LeakyRelu", ((2, 30),), sampler=few_levels, oracle=functional.leaky_relu),
-    Case("Clip", ((2, 30),), sampler=few_levels, oracle=lambda x: x.clamp(-1, 1), settings={1: -1.0, 2: 1.0}),
-    Case("Clip", ((2, 30),), sampler=few_levels, oracle=lambda x: x.clamp(0, 0), settings={1: 0.0, 2: 0.0}),
+    *(
+        Case(
+            "Clip",
+            ((2, 30),),
+            sampler=few_levels,
+            oracle=lambda x, low=low, high=high: functional.hardtanh(x, low, high),
+            settings={1: low, 2: high},
+        )
+        for low, high in (
+            (-1.0, 1.0),
+            (0.0, 1.0),
+            (-1.0, 0.1),
+            (-1.0, 1e7),
+        )  # the last ones have no exact middle
+    ),
+    Case("Clip", ((2, 30),), sampler=few_levels, oracle=torch.relu, settings={1: 0.0}),
+    Case("Clip", ((2, 30),), sampler=few_levels, oracle=lambda x: -torch.relu(-x), settings={2: 0.0}),
+    Case("Clip", ((2, 30),), sampler=few_levels, oracle=lambda x: 0 * x, settings={1: 0.0, 2: 0.0}),
     Case("Sigmoid", ((2, 30),), sampler=lambda r, s: 40 * few_levels(r, s), oracle=torch.sigmoid),
     Case("Tanh", ((2, 30),), sampler=lambda r, s: 40 * few_levels(r, s), oracle=torch.tanh),
     Case("Softmax", ((2, 30),), sampler=lambda r, s: 40 * few_levels(r, s), oracle=lambda x: x.softmax(-1)),
@@ -537,4 +515,6 @@ SPECIAL_POINTS = [
         if case.oracle is not None
         for sampler in (few_levels, lambda _, shape: np.zeros(shape))
     ),
+    *ACTIVATION_KINKS,
+    *TIES,
 ]

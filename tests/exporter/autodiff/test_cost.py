@@ -12,7 +12,9 @@ from tests.exporter.autodiff.vjp import forward_model, sample, vjp_model
     [
         ((64, 64, (3, 3), 64), "depthwise"),
         ((128, 128, (3, 3), 32), "grouped"),
-        ((64, 64, (1, 1), 1), "pointwise"),
+        ((64, 64, (1, 1), 1), "pointwise_blocked"),
+        ((24, 144, (1, 1), 1), "pointwise_blocked"),
+        ((20, 1, (1, 1), 1), "pointwise"),
         ((32, 16, (3, 3), 1), "dense_blocked"),
         ((50, 20, (5, 5), 1), "dense_unblocked"),
         ((16, 3, (3, 3), 1), "dense_unblocked"),

@@ -5,7 +5,7 @@ import onnx
 from onnx import helper
 
 from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, RULES, Emit, Graph, pull_back
-from tests.exporter.autodiff.cases import Case
+from tests.exporter.autodiff.case import Case
 
 
 def names_of(case: Case) -> list[str]:
@@ -29,6 +29,10 @@ def names_of(case: Case) -> list[str]:
         position += 1
 
 
+def output_names(case: Case) -> list[str]:
+    return ["y", *(f"y_{index}" for index in range(1, case.outputs))]
+
+
 def forward_model(case: Case, weights: dict[int, np.ndarray]) -> onnx.ModelProto:
     """The operator with its settings as constants and its weights as initializers, batch axes open."""
     nodes = []
@@ -37,7 +41,8 @@ def forward_model(case: Case, weights: dict[int, np.ndarray]) -> onnx.ModelProto
         array = array.astype(np.float32) if array.dtype.kind == "f" else array
         name = f"setting_{position}"
         nodes.append(helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array)))
-    nodes.append(helper.make_node(case.op, names_of(case), ["y"], "the_node", **case.attrs))
+    outputs = output_names(case)
+    nodes.append(helper.make_node(case.op, names_of(case), outputs, "the_node", **case.attrs))
     inputs = []
     for index, shape in enumerate(case.shapes):
         dims = ["N" if (index, axis) in case.free else size for axis, size in enumerate(shape)]
@@ -46,24 +51,25 @@ def forward_model(case: Case, weights: dict[int, np.ndarray]) -> onnx.ModelProto
         onnx.numpy_helper.from_array(array.astype(np.float32), f"weight_{position}")
         for position, array in weights.items()
     ]
-    output = onnx.ValueInfoProto(name="y")
-    output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
-    graph = helper.make_graph(nodes, "case", inputs, [output], initializers)
+    declared = [onnx.ValueInfoProto(name=name) for name in outputs]
+    for output in declared:
+        output.type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    graph = helper.make_graph(nodes, "case", inputs, declared, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", case.opset)], ir_version=10)
 
 
 def vjp_model(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The gradients to every input of a model with one output, for a cotangent ``dy``."""
+    """The gradients to every input of a model with outputs ``y``, ..., for cotangents ``dy``, ..."""
     graph = Graph(model)
-    graph.add_input("dy", graph.type("y"))
+    cotangents = {name: graph.add_input(f"d{name}", graph.type(name)) for name in graph.outputs}
     wanted = graph.inputs
-    found = pull_back(Emit(graph), {"y": "dy"}, wanted, RULES, NON_DIFFERENTIABLE)
+    found = pull_back(Emit(graph), cotangents, wanted, RULES, NON_DIFFERENTIABLE)
     assert set(wanted) <= set(found)
     outputs = []
     for name in wanted:
         outputs.append(f"d_{name}")
         graph.export(found[name], f"d_{name}")
-    return graph.model(["dy"], outputs)
+    return graph.model(list(cotangents.values()), outputs)
 
 
 def sample(case: Case, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[int, np.ndarray]]:

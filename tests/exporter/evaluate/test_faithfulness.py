@@ -6,7 +6,7 @@ import scipy.stats
 import torch
 from torch import nn
 
-from clearweight.exporter.evaluate import deletion_auc, spearman_to_own_occlusion
+from clearweight.exporter.evaluate import deletion_auc, insertion_auc, spearman_to_own_occlusion
 
 
 def slow_deletion(module, image, target, scores):
@@ -91,3 +91,43 @@ def test_own_occlusion_is_compared_by_rank():
     for index, value in enumerate(spearman_to_own_occlusion(own, occluded)):
         expected = scipy.stats.spearmanr(own[index].ravel(), occluded[index].ravel()).statistic
         assert value == pytest.approx(expected)
+
+
+def slow_insertion(module, image, target, scores):
+    """Put one more fiftieth into an empty image at a time."""
+    positions = scores.size
+    order = sorted(range(positions), key=lambda index: (-float(scores.flat[index]), index))
+    area, before, reached = 0.0, None, 0.0
+    for step in range(51):
+        shown = order[: int(np.round(step * positions / 50))]
+        partial = torch.zeros(image.shape[0], positions)
+        partial[:, shown] = image.reshape(image.shape[0], -1)[:, shown]
+        with torch.no_grad():
+            p = torch.softmax(module(partial.reshape(1, *image.shape)).double(), 1)[0, target].item()
+        fraction = len(shown) / positions
+        area += 0.0 if before is None else (fraction - reached) * (p + before) / 2
+        before, reached = p, fraction
+    return area
+
+
+def test_insertion_area_equals_the_slow_twin(reference, images, targets):
+    maps = np.round(np.random.default_rng(54).normal(size=(9, 6, 10)), 1).astype(np.float32)
+
+    found = insertion_auc(reference, images, targets, maps)
+
+    for index in range(9):
+        expected = slow_insertion(reference, images[index], targets[index], maps[index])
+        assert found[index] == pytest.approx(expected, abs=1e-6)
+
+
+def test_inserting_in_a_maps_order_is_deleting_in_its_reverse(reference, images, targets):
+    """Without ties both walk the same images, one from either end."""
+    maps = np.random.default_rng(55).normal(size=(9, 6, 10)).astype(np.float32)
+
+    inserted, deleted = (
+        insertion_auc(reference, images, targets, maps),
+        deletion_auc(reference, images, targets, -maps),
+    )
+
+    # 60 positions in 50 rounded steps: the rounding differs from either end.
+    np.testing.assert_allclose(inserted, deleted, atol=0.01)

@@ -11,6 +11,7 @@ from clearweight.exporter.evaluate import (
     mean,
     paired_difference,
     spearman,
+    ssim,
     summary,
     top10_iou,
     undefined,
@@ -130,3 +131,35 @@ def test_paired_difference_leaves_out_images_undefined_on_either_side():
 )
 def test_gap_closed_is_the_share_above_the_floor(similarity, floor, expected):
     assert gap_closed(similarity, floor) == (None if expected is None else pytest.approx(expected))
+
+
+def slow_ssim(x, y):
+    """One window of 7 x 7 at a time, after equation 13."""
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    found = []
+    for i in range(x.shape[0] - 6):
+        for j in range(x.shape[1] - 6):
+            p, q = x[i : i + 7, j : j + 7], y[i : i + 7, j : j + 7]
+            shared = np.mean((p - p.mean()) * (q - q.mean()))
+            a = (2 * p.mean() * q.mean() + 0.02**2) * (2 * shared + 0.06**2)
+            found.append(a / ((p.mean() ** 2 + q.mean() ** 2 + 0.02**2) * (p.var() + q.var() + 0.06**2)))
+    return np.mean(found)
+
+
+def test_ssim_is_the_papers():
+    rng = np.random.default_rng(61)
+    a, b = rng.normal(size=(3, 9, 12)), rng.normal(size=(3, 9, 12))
+
+    np.testing.assert_allclose(ssim(a, b), [slow_ssim(x, y) for x, y in zip(a, b, strict=True)])
+    np.testing.assert_allclose(ssim(a, 3 * a), 1)
+    assert (np.abs(ssim(a, b)) < 0.4).all()
+    assert ssim(rng.normal(size=(2, 5)), rng.normal(size=(2, 5))).shape == (
+        2,
+    )  # flat and shorter than a window
+
+
+def test_ssim_of_an_empty_map_is_undefined():
+    a = np.ones((2, 8, 8))
+    a[1] = 0
+
+    assert np.isnan(ssim(a, np.ones((2, 8, 8)))).tolist() == [False, True]

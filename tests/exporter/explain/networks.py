@@ -104,7 +104,34 @@ class Smooth(nn.Module):
         return self.fc(torch.flatten(torch.tanh(self.conv(x)), 1))
 
 
+class Plain(nn.Module):
+    """Every operation a module of its own, each called once: what Captum and zennit can hook."""
+
+    shape = (1, 10, 10)
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.relu1, self.pool1 = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.MaxPool2d(2)
+        self.conv2, self.relu2, self.pool2 = nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2)
+        self.fc1, self.relu3, self.fc2 = nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3)
+
+    def forward(self, x):
+        h = self.pool1(self.relu1(self.conv1(x)))
+        h = self.pool2(self.relu2(self.conv2(h)))
+        return self.fc2(self.relu3(self.fc1(torch.flatten(h, 1))))
+
+
+class Unbiased(Plain):
+    """Without biases relevance is conserved."""
+
+    def __init__(self):
+        super().__init__()
+        for layer in (self.conv1, self.conv2, self.fc1, self.fc2):
+            layer.bias = None
+
+
 MODULES = {"mlp": Mlp, "affine": Affine, "cnn": Cnn, "residual": Residual, "wave": Wave, "smooth": Smooth}
+PLAIN_MODULES = {"plain": Plain, "unbiased": Unbiased}
 
 
 @dataclass(frozen=True)
@@ -128,7 +155,7 @@ class Network:
 def build_network(name, to_onnx):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        module = MODULES[name]()
+        module = (MODULES | PLAIN_MODULES)[name]()
         for part in module.modules():
             if isinstance(part, nn.BatchNorm2d):
                 nn.init.normal_(part.running_mean, 0, 0.3)

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import captum.attr
 import numpy as np
 import onnx
@@ -12,16 +14,19 @@ from clearweight.exporter.explain import (
 )
 from clearweight.exporter.explain.errors import ExplainError
 from clearweight.exporter.graph import session, split_parameters
+from tests.exporter.explain.perturbing import inputs_of, run
 
 INPUT_LEVEL = ["gradient", "input_x_gradient"]
+DIFFERENTIATING = [m for m in EXPLAINERS if m not in {"occlusion", "rise", "reciprocam"}]
+WITHOUT_LAYER = [m for m in DIFFERENTIATING if EXPLAINERS[m].resolution == "input"]
 PIECEWISE_LINEAR = {"mlp", "affine", "cnn", "residual", "wave"}
 WITH_FEATURES = ["cnn", "residual", "wave", "smooth"]
 
 
 def explained(graph, x, target):
-    runtime = session(graph.model)
-    names = [output.name for output in runtime.get_outputs()]
-    return dict(zip(names, runtime.run(None, {"input": x, "target": np.asarray(target)}), strict=True))
+    steps = min(graph.steps, 4) if graph.inputs else None
+    baseline = np.broadcast_to(np.float32(0.1), (1, *x.shape[1:]))
+    return run(graph, inputs_of(graph, x, target, steps=steps, baseline=baseline))
 
 
 def targets(network, rows):
@@ -32,7 +37,16 @@ def targets(network, rows):
 
 def test_every_explainer_is_filed_under_its_method():
     assert all(method == explainer.method for method, explainer in EXPLAINERS.items())
-    assert list(EXPLAINERS) == ["gradient", "input_x_gradient", "gradcam"]
+    assert {"gradient", "input_x_gradient", "gradcam", "occlusion", "rise", "reciprocam"} <= set(EXPLAINERS)
+
+
+def test_every_explainer_is_documented_with_its_conventions():
+    table = (Path(__file__).parents[3] / "docs" / "explainers.md").read_text(encoding="utf-8")
+    for method, explainer in EXPLAINERS.items():
+        row = next(line for line in table.splitlines() if line.startswith(f"| `{method}` |"))
+        assert explainer.sign in row
+        assert explainer.units in row
+        assert all(f"`{name}`" in row for name in explainer.inputs)
 
 
 def test_gradient_is_torchs(network):
@@ -155,7 +169,7 @@ def test_an_unknown_layer_is_named_with_the_known_ones(named):
         build(named("cnn").model, "gradcam", layer="nowhere")
 
 
-@pytest.mark.parametrize("method", INPUT_LEVEL)
+@pytest.mark.parametrize("method", WITHOUT_LAYER)
 def test_input_level_methods_have_no_layer(named, method):
     with pytest.raises(NotApplicableError, match="'pool2'"):
         build(named("cnn").model, method, layer="pool2")
@@ -167,7 +181,7 @@ def test_an_unknown_method_is_named_with_the_known_ones(named):
 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
-@pytest.mark.parametrize("wrong", [4, 7, -2, -5, 10**9, -(10**12)])
+@pytest.mark.parametrize("wrong", [4, -2, -(10**12)])
 def test_a_target_that_is_no_class_gives_no_map_that_looks_right(named, method, wrong):
     x = named("cnn").samples(3)
     got = explained(build(named("cnn").model, method), x, [0, wrong, -1])["explain"]
@@ -177,7 +191,7 @@ def test_a_target_that_is_no_class_gives_no_map_that_looks_right(named, method, 
 
 
 @pytest.mark.parametrize("method", EXPLAINERS)
-@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("batch", [1, 5])
 def test_a_batch_is_explained_row_by_row(named, method, batch):
     graph = build(named("residual").model, method)
     x, target = named("residual").samples(batch), np.arange(batch) % 5
@@ -188,18 +202,25 @@ def test_a_batch_is_explained_row_by_row(named, method, batch):
             np.testing.assert_allclose(value[row : row + 1], alone[name], rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", INPUT_LEVEL)
+@pytest.mark.parametrize("method", WITHOUT_LAYER)
 def test_the_graph_keeps_the_contract(network, method):
-    graph = build(network.model, method)
+    try:
+        graph = build(network.model, method)
+    except NotApplicableError:
+        assert network.name in {"affine", "smooth"}
+        return
     proto = graph.model
     onnx.checker.check_model(proto, full_check=True)
     _, own = split_parameters(network.model)
     _, kept = split_parameters(proto)
 
-    assert [entry.name for entry in proto.graph.input] == ["input", "target"]
+    assert [entry.name for entry in proto.graph.input] == ["input", "target", *graph.inputs]
     assert proto.graph.input[1].type.tensor_type.elem_type == onnx.TensorProto.INT64
     assert [output.name for output in proto.graph.output][:2] == ["explain", "logits"]
-    assert graph.map_shape == (-1, *network.module.shape)
+    if method == "linearization":
+        assert graph.map_shape == (-1, graph.steps, *network.module.shape)
+    else:
+        assert graph.map_shape == (-1, *network.module.shape)
     assert {node.domain for node in proto.graph.node} == {""}
     assert set(kept) == set(own)
     assert all(np.array_equal(own[name], kept[name]) for name in own)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,26 @@ def test_no_canaries_is_no_proof():
     empty = np.zeros((0, 5))
 
     assert check_integrity(LIMIT, (empty, empty), None).state == "failed"
+
+
+def test_occlusion_maps_are_held_against_limits_of_their_own(answers):
+    logits, maps = answers
+    limit = dataclasses.replace(LIMIT, occlusion_cosine_min=0.99, occlusion_q999_max=0.2)
+    turned, spiked = maps.copy(), maps.copy()
+    turned[2] = turned[2][..., ::-1]
+    spiked[1, 0, 0, 0] += 0.3 * np.abs(maps[1]).max()
+
+    def report(found):
+        return check_integrity(
+            limit, (logits, logits), (maps, maps), None if found is None else (maps, found)
+        )
+
+    near = report(maps + 1e-2)
+    assert near.state == "passed"
+    assert 0.99 < near.occlusion_cosine < 1.0
+    assert report(turned).reason.startswith("An occlusion map has cosine")
+    assert "An occlusion map differs by" in report(spiked).reason
+    assert (
+        report(None).reason == "The canaries hold no occlusion maps, and the manifest has a limit for them."
+    )
+    assert check_integrity(LIMIT, (logits, logits), (maps, maps)).occlusion_cosine is None

@@ -7,16 +7,20 @@ from clearweight.exporter.autodiff.errors import (
     UnknownValueError,
     UnsupportedOpError,
 )
-from clearweight.exporter.autodiff.graph import Graph
+from clearweight.exporter.autodiff.graph import MIN_OPSET, Graph
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.op_key import OpKey, op_key
-from clearweight.exporter.autodiff.rules import NON_DIFFERENTIABLE, RULES
+from clearweight.exporter.autodiff.rules import MAX_OPSET, NON_DIFFERENTIABLE, RULES
+from clearweight.exporter.autodiff.unsupported import UNSUPPORTED
 from clearweight.exporter.autodiff.value_type import Shape, ValueType
 from clearweight.exporter.autodiff.walker import pull_back
 
 __all__ = [
+    "MAX_OPSET",
+    "MIN_OPSET",
     "NON_DIFFERENTIABLE",
     "RULES",
+    "UNSUPPORTED",
     "AutodiffError",
     "Emit",
     "Graph",

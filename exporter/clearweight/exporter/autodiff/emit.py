@@ -5,19 +5,28 @@ from math import prod
 from typing import Any, NoReturn
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
+from clearweight.exporter.autodiff.cost import keeps_blocks
 from clearweight.exporter.autodiff.errors import UnknownShapeError, UnsupportedOpError
 from clearweight.exporter.autodiff.graph import Graph
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.value_type import Shape, fixed_size
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class Emit:
-    """Adds operators to a graph; each method returns the name of the new value."""
+    """Adds operators to a graph; each method returns the name of the new value.
+
+    ``straight_through`` tells whether a rule passed a rounding as if it were the identity, so that what was added is
+    the derivative of a surrogate.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.straight_through = False
 
     # Reading -------------------------------------------------------------------------------------------
 
@@ -48,6 +57,11 @@ class Emit:
             found.append(size)
         return found
 
+    def known(self, value: str) -> NDArray[np.generic] | None:
+        """Return the numbers behind a constant or an initializer, None for what is computed or fed."""
+        array = self.graph.constant(value)
+        return self.graph.initializer(value) if array is None else array
+
     def setting(self, node: Node, index: int) -> NDArray[np.generic] | None:
         """Return an input that configures the operator, None where it is left out.
 
@@ -59,7 +73,7 @@ class Emit:
         name = node.input(index)
         if name is None:
             return None
-        array = self.graph.constant(name)
+        array = self.known(name)
         if array is None:
             raise UnsupportedOpError(
                 f"Input {index} ({name!r}) of {node} is computed at run time, expected a constant."
@@ -136,9 +150,13 @@ class Emit:
         return self.graph.narrow(self.op("Expand", value, sizes), target)
 
     def transpose(self, value: str, permutation: Sequence[int]) -> str:
-        """Permute axes; no node where the order stays."""
+        """Permute axes; no node where the order stays, and one for two in a row."""
         if list(permutation) == list(range(len(permutation))):
             return value
+        made_by = self.graph.producer(value)
+        if made_by is not None and made_by.key.op_type == "Transpose":
+            first = made_by.attributes.get("perm", list(range(len(permutation)))[::-1])
+            return self.transpose(made_by.inputs[0], [first[axis] for axis in permutation])
         return self.op("Transpose", value, perm=list(permutation))
 
     def swap_last(self, value: str) -> str:
@@ -169,6 +187,44 @@ class Emit:
             return value
         return self.op("Pad", value, self.ints([*before, *after]))
 
+    def add(self, a: str, b: str) -> str:
+        """Add two values of one shape; neighbouring parts, each with zeros round it, are joined instead.
+
+        So the gradients of slices that cut a value apart become one Concat.
+        """
+        for first, second in ((a, b), (b, a)):
+            joined = self._joined(first, second)
+            if joined is not None:
+                return joined
+        return self.op("Add", a, b)
+
+    def _joined(self, first: str, second: str) -> str | None:
+        parts = self._padding(first), self._padding(second)
+        if parts[0] is None or parts[1] is None:
+            return None
+        (u, axis, before, _), (v, other_axis, skipped, rest) = parts[0], parts[1]
+        size = self.shape(u)[axis]
+        if axis != other_axis or not isinstance(size, int) or skipped != before + size:
+            return None
+        joined = self.op("Concat", u, v, axis=axis)
+        rank = self.rank(joined)
+        widths = [[width if at == axis else 0 for at in range(rank)] for width in (before, rest)]
+        return self.graph.narrow(self.pad(joined, *widths), self.shape(first))
+
+    def _padding(self, value: str) -> tuple[str, int, int, int] | None:
+        """Return what lies inside zeros along one axis: value, axis, zeros before and after it."""
+        made_by = self.graph.producer(value)
+        if made_by is None or made_by.key.op_type != "Pad" or len(made_by.inputs) != 2 or made_by.attributes:
+            return None
+        widths = self.graph.constant(made_by.inputs[1])
+        if widths is None or widths.min() < 0:
+            return None
+        before, after = widths.reshape(2, -1).tolist()
+        padded = [axis for axis, both in enumerate(zip(before, after, strict=True)) if any(both)]
+        return (
+            (made_by.inputs[0], padded[0], before[padded[0]], after[padded[0]]) if len(padded) == 1 else None
+        )
+
     def element_count(self, value: str, axes: Sequence[int]) -> str:
         """Return the product of dimensions as a number of the type of ``value``."""
         dims = [self.shape(value)[axis] for axis in axes]
@@ -176,3 +232,64 @@ class Emit:
             return self.number(prod(dim for dim in dims if isinstance(dim, int)), value)
         sizes = self.op("Gather", self.op("Shape", value), self.ints(list(axes)))
         return self.as_type_of(self.op("ReduceProd", sizes, keepdims=0), value)
+
+    # Idioms of several operators: masks and linear maps ------------------------------------------------
+
+    def positive(self, value: str) -> str:
+        """Return 1 where ``value > 0`` and 0 elsewhere, in one vectorised kernel.
+
+        ``HardSigmoid(v) = max(0, min(1, alpha v))`` with the largest float32 as alpha is the step function for
+        every v above 3e-39, that is for every normal number; Greater and Cast cost two passes and a detour
+        through bytes.
+        """
+        return self.ramp(value, _LARGEST, 0.0)
+
+    def ramp(self, value: str, slope: float, offset: float) -> str:
+        """Return ``max(0, min(1, slope v + offset))``; steep, it is a step.
+
+        HardSigmoid by itself leaves the blocked layout of convolutions, which costs a reorder on both sides. Behind a
+        convolution that only scales each channel, a runtime fuses it, and the value stays where it is.
+        """
+        shape = self.graph.type(value).shape or ()
+        if not keeps_blocks(shape) or self.graph.type(value).dtype != np.float32:
+            return self.op("HardSigmoid", value, alpha=slope, beta=offset)
+        (channels,) = self.sizes(value, [1], "a mask")
+        weight = self.filled([channels, 1, 1, 1], slope)
+        scaled = self.op("Conv", value, weight, self.filled([channels], offset), group=channels)
+        return self.op("HardSigmoid", self.graph.narrow(scaled, shape), alpha=1.0, beta=0.0)
+
+    def filled(self, sizes: Sequence[int], number: float) -> str:
+        """Return a float32 constant that repeats one number; it is stored as the number and repeated at load."""
+        given = onnx.numpy_helper.from_array(np.array([number], np.float32))
+        return self.op("ConstantOfShape", self.ints(list(sizes)), value=given)
+
+    def spatial_sum(self, value: str) -> tuple[str, int]:
+        """Sum [N, C, space...] over space, up to a factor: returns [N, C] and what it must be multiplied with.
+
+        A mean has a kernel in the blocked layout, a sum has none.
+        """
+        shape = self.shape(value)
+        if not keeps_blocks(shape):
+            return self.sum(value, range(2, len(shape)), keepdims=False), 1
+        places = prod(self.sizes(value, range(2, len(shape)), "a sum over space"))
+        return self.op("Flatten", self.op("GlobalAveragePool", value)), places
+
+    def equal(self, a: str, b: str) -> str:
+        """Return 1 where two values are equal and 0 elsewhere, in their element type."""
+        return self.as_type_of(self.op("Equal", a, b), a)
+
+    def zeros_like(self, value: str) -> str:
+        """Return zeros in the shape and element type of a value."""
+        zero = onnx.numpy_helper.from_array(np.zeros(1, self.graph.type(value).dtype))
+        return self.graph.narrow(
+            self.op("ConstantOfShape", self.shape_of(value), value=zero), self.shape(value)
+        )
+
+    def along_axis(self, value: str, matrix: NDArray[np.generic], axis: int) -> str:
+        """Apply a constant matrix to an axis: ``y[.., i, ..] = sum over j of matrix[i, j] value[.., j, ..]``."""
+        rank = self.rank(value)
+        if axis == rank - 2:
+            return self.op("MatMul", self.number(matrix, value), value)
+        to_last = [*(at for at in range(rank) if at != axis), axis]
+        turned = self.op("MatMul", self.transpose(value, to_last), self.number(matrix.T, value))
+        return self.transpose(turned, [int(at) for at in np.argsort(to_last)])

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from clearweight.exporter.autodiff.errors import UnknownValueError, UnsupportedOpError
-from clearweight.exporter.autodiff.node import Node, read_attributes
+from clearweight.exporter.autodiff.node import Node, read_attributes, subgraphs, values_read
 from clearweight.exporter.autodiff.op_key import DEFAULT_DOMAIN, OpKey, op_key
 from clearweight.exporter.autodiff.value_type import (
     Shape,
@@ -42,11 +42,13 @@ class Graph:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
+        self.ir_version, self.opset_imports = model.ir_version, tuple(model.opset_import)
         self.opset = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
         if self.opset < MIN_OPSET:
             raise UnsupportedOpError(f"The model has opset {self.opset}, expected {MIN_OPSET} or later.")
         self._protos: list[onnx.NodeProto] = []
         self._nodes: list[Node] = []
+        self._producer: dict[str, Node] = {}
         self._types: dict[str, ValueType] = {}
         self._constants: dict[str, NDArray[np.generic]] = {}
         self._exported: set[str] = set()
@@ -80,6 +82,11 @@ class Graph:
         """Every node so far, in order."""
         return self._nodes
 
+    @property
+    def protos(self) -> Sequence[onnx.NodeProto]:
+        """Every node so far, as it will be written."""
+        return self._protos
+
     def type(self, value: str) -> ValueType:
         """Return element type and shape of a value."""
         if value not in self._types:
@@ -96,6 +103,19 @@ class Graph:
     def constant(self, value: str) -> NDArray[np.generic] | None:
         """Return the array behind a Constant node; None for parameters and computed values."""
         return self._constants.get(value)
+
+    def initializer(self, value: str) -> NDArray[np.generic] | None:
+        """Return the array behind an initializer that no caller can override; None for all else."""
+        tensor = next((entry for entry in self._model.graph.initializer if entry.name == value), None)
+        if tensor is None or any(source.name == value for source in self._model.graph.input):
+            return None
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            return None
+        return np.asarray(onnx.numpy_helper.to_array(tensor))
+
+    def producer(self, value: str) -> Node | None:
+        """Return the node that makes a value; None for inputs and parameters."""
+        return self._producer.get(value)
 
     def is_parameter(self, value: str) -> bool:
         """Tell whether a value is an initializer of the model."""
@@ -126,6 +146,17 @@ class Graph:
             self._made[key] = output
         return self._made[key]
 
+    def add_nodes(self, nodes: Sequence[onnx.NodeProto], types: Mapping[str, ValueType]) -> None:
+        """Append whole nodes whose output types the caller knows: copies, or ones that hold a subgraph."""
+        for name in types:
+            if name in self._types:
+                raise UnsupportedOpError(
+                    f"The model already has a value {name!r}, which the graph needs for itself."
+                )
+        self._stated.update(types)
+        for proto in nodes:
+            self._append(proto)
+
     def add_input(self, name: str, value: ValueType) -> str:
         """Declare a further input of the graph."""
         if name in self._types:
@@ -146,6 +177,7 @@ class Graph:
             self._append(onnx.helper.make_node("Identity", [value], [name], name))
         else:
             self._types[name] = self._types.pop(value)
+            self._producer[name] = self._producer.pop(value)
             self._made = {key: name if made == value else made for key, made in self._made.items()}
             for proto in added:
                 for names in (proto.input, proto.output):
@@ -196,7 +228,12 @@ class Graph:
         attributes = read_attributes(proto)
         key = op_key(proto.domain, proto.op_type, self.opset)
         node = Node(
-            key, proto.name or next(iter(proto.output)), tuple(proto.input), tuple(proto.output), attributes
+            key,
+            proto.name or next(iter(proto.output)),
+            tuple(proto.input),
+            tuple(proto.output),
+            attributes,
+            captured=frozenset(values_read(proto) - set(proto.input)),
         )
         if proto.op_type == "Constant" and key.domain == DEFAULT_DOMAIN:
             array = _constant_array(attributes)
@@ -206,12 +243,13 @@ class Graph:
             self._type_outputs(proto, key)
         self._protos.append(proto)
         self._nodes.append(node)
+        self._producer.update({name: node for name in node.outputs if name})
 
     def _type_outputs(self, proto: onnx.NodeProto, key: OpKey) -> None:
         names = [name for name in proto.output if name]
         if all(name in self._stated for name in names):
             self._types.update({name: self._stated[name] for name in names})
-        elif key.domain != DEFAULT_DOMAIN:
+        elif key.domain != DEFAULT_DOMAIN or subgraphs(proto):
             self._types.update({name: self._whole.get(name, ValueType(0, None)) for name in names})
         else:
             for name, value in zip(names, self._infer(proto), strict=True):
@@ -283,5 +321,5 @@ def _needed(nodes: Sequence[onnx.NodeProto], outputs: Collection[str]) -> list[o
     for node in reversed(nodes):
         if any(name in needed for name in node.output):
             kept.append(node)
-            needed.update(node.input)
+            needed.update(values_read(node))
     return kept[::-1]

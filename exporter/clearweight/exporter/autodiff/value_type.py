@@ -15,6 +15,9 @@ from numpy.typing import DTypeLike, NDArray
 Dim = int | str | None
 Shape = tuple[Dim, ...]
 
+# Operators without shape inference in onnx whose output is of the type of their first input.
+_LIKE_INPUT = frozenset({"GroupNormalization"})
+
 
 @dataclass(frozen=True)
 class ValueType:
@@ -70,6 +73,8 @@ def infer(
     ----------
     constants : values of the inputs that are constant and shape the result (axes, sizes)
     """
+    if node.op_type in _LIKE_INPUT:
+        return [types[node.input[0]]]
     schema = onnx.defs.get_schema(node.op_type, opset, node.domain)
     data = {
         name: onnx.numpy_helper.from_array(constants[name], name) for name in node.input if name in constants

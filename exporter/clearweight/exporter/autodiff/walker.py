@@ -4,8 +4,8 @@ Cotangents flow from the outputs backwards through the nodes that lie on a path 
 node does to them is one row of the rule table (``rules``). Broadcasting is undone here and nowhere else.
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from clearweight.exporter.autodiff.broadcasting import sum_to
@@ -13,6 +13,7 @@ from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.errors import UnsupportedOpError
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.op_key import OpKey
+from clearweight.exporter.autodiff.unsupported import reason
 
 Gradients = tuple[str | None, ...]
 
@@ -26,6 +27,17 @@ class Rule(Protocol):
         An entry may have the shape of the node's output; the walker sums it back to its input's.
         """
         ...
+
+
+@dataclass(frozen=True)
+class EveryOutput:
+    """Marks a rule that looks at the gradients of all outputs (``node.cotangents``), not of the first alone."""
+
+    rule: Rule
+
+    def __call__(self, emit: Emit, node: Node, dy: str, /) -> Gradients:
+        """Apply the rule."""
+        return self.rule(emit, node, dy)
 
 
 def pull_back(
@@ -61,40 +73,46 @@ def pull_back(
     found = dict(cotangents)
     for node in reversed(nodes):
         marks = tuple(name in active for name in node.inputs)
-        arriving = [found[name] for name in node.outputs if name in found and name in active]
-        if not any(marks) or not arriving:
+        arriving = tuple(found.get(name) if name in active else None for name in node.outputs)
+        dy = next((name for name in arriving if name is not None), None)
+        if dy is None or not (any(marks) or node.captured & active):
             continue
-        dy = _only(node, arriving, found)
-        gradients = _rule(node, rules)(emit, replace(node, wanted=marks), dy)
+        rule = _rule(node, rules)
+        if dy != arriving[0] or sum(name is not None for name in arriving) > 1:
+            _require_every_output(node, rule)
+        gradients = rule(emit, replace(node, wanted=marks, cotangents=arriving), dy)
         for name, dx in zip(node.inputs, gradients, strict=True):
             if dx is not None and name in active:
                 summed = sum_to(emit, dx, name)
-                found[name] = emit.op("Add", found[name], summed) if name in found else summed
+                found[name] = emit.add(found[name], summed) if name in found else summed
     return {name: cotangent for name, cotangent in found.items() if name in active}
 
 
 def _reached_from(
-    wanted: Collection[str], nodes: list[Node], non_differentiable: Collection[OpKey]
+    wanted: Collection[str], nodes: Sequence[Node], non_differentiable: Collection[OpKey]
 ) -> set[str]:
     """Collect the values that depend on a wanted one other than through an operator that stops gradients."""
     reached = set(wanted)
     for node in nodes:
-        if node.key not in non_differentiable and any(name in reached for name in node.inputs if name):
+        reads = {name for name in node.inputs if name} | node.captured
+        if node.key not in non_differentiable and reads & reached:
             reached.update(name for name in node.outputs if name)
     return reached
 
 
-def _only(node: Node, arriving: list[str], found: Mapping[str, str]) -> str:
-    if len(arriving) > 1 or node.outputs[0] not in found:
+def _require_every_output(node: Node, rule: Rule) -> None:
+    if not isinstance(rule, EveryOutput):
         raise UnsupportedOpError(
             f"A gradient reaches a further output of {node}, expected only its first one."
         )
-    return arriving[0]
 
 
 def _rule(node: Node, rules: Mapping[OpKey, Rule]) -> Rule:
-    if node.key not in rules:
-        raise UnsupportedOpError(
-            f"No VJP rule for {node}. Rules exist for: {', '.join(str(key) for key in sorted(rules))}."
-        )
-    return rules[node.key]
+    if node.key in rules:
+        return rules[node.key]
+    versions = sorted(key.since_version for key in rules if key.op_type == node.key.op_type)
+    known = f" Rules exist for its versions {', '.join(map(str, versions))}." if versions else ""
+    raise UnsupportedOpError(
+        f"No VJP rule for {node}: {reason(node.key)}.{known} "
+        "Occlusion and RISE need no gradient and explain the model all the same."
+    )

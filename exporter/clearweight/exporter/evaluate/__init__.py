@@ -18,7 +18,10 @@ from clearweight.exporter.evaluate.compare import (
     maps_of,
     reference_maps,
 )
-from clearweight.exporter.evaluate.faithfulness import deletion_auc, spearman_to_own_occlusion
+from clearweight.exporter.evaluate.faithfulness import deletion_auc, insertion_auc, spearman_to_own_occlusion
+from clearweight.exporter.evaluate.infidelity import infidelity
+from clearweight.exporter.evaluate.max_sensitivity import max_sensitivity
+from clearweight.exporter.evaluate.pointing_game import pointing_game
 from clearweight.exporter.evaluate.predictions import (
     PredictionComparison,
     agreement_percent,
@@ -26,6 +29,8 @@ from clearweight.exporter.evaluate.predictions import (
     error_percent,
     negative_flips_percent,
 )
+from clearweight.exporter.evaluate.randomization import Randomization, randomization
+from clearweight.exporter.evaluate.self_check import RANDOM_MAP, Checked, self_check
 from clearweight.exporter.evaluate.similarity import (
     PairedDifference,
     cosine,
@@ -33,16 +38,20 @@ from clearweight.exporter.evaluate.similarity import (
     mean,
     paired_difference,
     spearman,
+    ssim,
     summary,
     top10_iou,
     undefined,
 )
 
 __all__ = [
+    "RANDOM_MAP",
+    "Checked",
     "Comparison",
     "Maps",
     "PairedDifference",
     "PredictionComparison",
+    "Randomization",
     "agreement_percent",
     "compare",
     "compare_maps",
@@ -53,18 +62,25 @@ __all__ = [
     "gap_closed",
     "gradient",
     "image_values",
+    "infidelity",
     "input_x_gradient",
+    "insertion_auc",
     "integrated_gradients",
     "logits",
     "maps_of",
+    "max_sensitivity",
     "mean",
     "negative_flips_percent",
     "occlusion",
     "paired_difference",
+    "pointing_game",
+    "randomization",
     "reference_maps",
+    "self_check",
     "sensitivity_weighted",
     "spearman",
     "spearman_to_own_occlusion",
+    "ssim",
     "summary",
     "top10_iou",
     "top_class",

@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
-from clearweight.artifact.score import channel_sum
 from clearweight.exporter.errors import DataError
 from clearweight.exporter.evaluate import attribution, similarity
-from clearweight.exporter.evaluate.attribution import Map, Targets
+from clearweight.exporter.evaluate.attribution import Map, Targets, channels_innermost, over_channels
 from clearweight.exporter.evaluate.faithfulness import deletion_auc, spearman_to_own_occlusion
 from clearweight.exporter.evaluate.similarity import Values
 from clearweight.exporter.graph.plain import without_parametrizations
@@ -68,15 +66,15 @@ def maps_of(module: nn.Module, images: Tensor, targets: Targets, feature_layer: 
     targets : int64, shape (N,): the reference's top class
     feature_layer : name of the module whose output the SWA map is taken at
     """
-    plain = _channels_innermost(without_parametrizations(module))
+    plain = channels_innermost(without_parametrizations(module))
     images = images.detach().cpu()
-    through_input = _summed(attribution.input_x_gradient(plain, images, targets))
+    through_input = over_channels(attribution.input_x_gradient(plain, images, targets))
     occluded = attribution.occlusion(plain, images, targets)
     return Maps(
         targets=targets,
-        gradient=_summed(attribution.gradient(plain, images, targets)),
+        gradient=over_channels(attribution.gradient(plain, images, targets)),
         input_x_gradient=through_input,
-        integrated_gradients=_summed(attribution.integrated_gradients(plain, images, targets)),
+        integrated_gradients=over_channels(attribution.integrated_gradients(plain, images, targets)),
         occlusion=occluded,
         swa=None
         if feature_layer is None
@@ -165,17 +163,3 @@ def compare(
     """
     told = reference_maps(reference, images, feature_layer) if known is None else known
     return compare_maps(told, maps_of(compressed, images[:IMAGES], told.targets, feature_layer))
-
-
-def _summed(maps: Map) -> Map:
-    """Sum over channels: (N, C, *space) to (N, *space); flat maps stay."""
-    space = maps.shape[2:] if maps.ndim > 2 else maps.shape[1:]
-    return channel_sum(maps).astype(np.float32).reshape(len(maps), *space)
-
-
-def _channels_innermost(module: nn.Module) -> nn.Module:
-    """Lay out image kernels so that small convolutions run twice as fast on one core."""
-    for parameter in module.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return module

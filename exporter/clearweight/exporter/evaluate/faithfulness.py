@@ -1,6 +1,6 @@
 """Whether a map tells the truth about its own model.
 
-Similarity alone can be fooled: a model may copy the reference's maps and follow something else. Both
+Similarity alone can be fooled: a model may copy the reference's maps and follow something else. The
 measures here ask the model itself.
 """
 
@@ -39,35 +39,49 @@ def deletion_auc(module: nn.Module, images: Tensor, targets: Targets, maps: Map)
     Petsiuk et al., RISE: Randomized Input Sampling for Explanation of Black-box Models, BMVC 2018,
     section 4.2.
     """
+    return _area(module, images, targets, maps, removing=True)
+
+
+def insertion_auc(module: nn.Module, images: Tensor, targets: Targets, maps: Map) -> Values:
+    """Area under the class probability while positions are put into an empty input in the map's order.
+
+    The reverse of `deletion_auc`, from zero everywhere to the whole input. Higher is better.
+    """
+    return _area(module, images, targets, maps, removing=False)
+
+
+def _area(module: nn.Module, images: Tensor, targets: Targets, maps: Map, *, removing: bool) -> Values:
     order = np.argsort(-maps.reshape(len(maps), -1).astype(np.float64), axis=1, kind="stable")
     positions = order.shape[1]
     rank = np.empty_like(order)
     np.put_along_axis(rank, order, np.arange(positions)[None], axis=1)
-    removed = np.round(np.linspace(0, positions, DELETION_STEPS + 1)).astype(np.int64)
-    fraction = removed / positions
+    moved = np.round(np.linspace(0, positions, DELETION_STEPS + 1)).astype(np.int64)
+    fraction = moved / positions
     curves = []
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         part = slice(start, start + _IMAGES_AT_ONCE)
-        curves.append(_curve(module, images[part], targets[part], torch.from_numpy(rank[part]), removed))
-    probability = np.concatenate(curves)
-    area = np.trapezoid(probability, fraction, axis=1)
+        first = torch.from_numpy(rank[part])[:, None] < torch.from_numpy(moved)[None, :, None]
+        curves.append(_curve(module, images[part], targets[part], ~first if removing else first))
+    area = np.trapezoid(np.concatenate(curves), fraction, axis=1)
+    return np.where(has_order(maps), area, np.nan)
+
+
+def has_order(maps: Map) -> NDArray[np.bool_]:
+    """Tell which maps rank anything at all: finite and not zero everywhere, (N,)."""
     flat = maps.reshape(len(maps), -1)
-    defined = np.isfinite(flat).all(axis=1) & (flat != 0).any(axis=1)
-    return np.where(defined, area, np.nan)
+    defined: NDArray[np.bool_] = np.isfinite(flat).all(axis=1) & (flat != 0).any(axis=1)
+    return defined
 
 
-def _curve(
-    module: nn.Module, images: Tensor, targets: Targets, rank: Tensor, removed: NDArray[np.int64]
-) -> Values:
-    """Class probability of each image at each number of removed positions, (N, steps + 1)."""
-    count = len(images)
+def _curve(module: nn.Module, images: Tensor, targets: Targets, keep: Tensor) -> Values:
+    """Class probability of each image where only ``keep`` (N, steps, positions) is left of it, (N, steps)."""
+    count, steps = keep.shape[:2]
     space = images.shape[2:] if images.dim() > 2 else images.shape[1:]
-    keep = rank[:, None] >= torch.from_numpy(removed)[None, :, None]
-    mask = keep.reshape(count, len(removed), *(1,) * (images.dim() - 1 - len(space)), *space)
+    mask = keep.reshape(count, steps, *(1,) * (images.dim() - 1 - len(space)), *space)
     with torch.inference_mode():
         rows = (images[:, None] * mask).reshape(-1, *images.shape[1:])
-        probability = torch.softmax(module(rows).double(), dim=1).reshape(count, len(removed), -1)
-    chosen = torch.from_numpy(np.array(targets))[:, None, None].expand(-1, len(removed), 1)
+        probability = torch.softmax(module(rows).double(), dim=1).reshape(count, steps, -1)
+    chosen = torch.from_numpy(np.array(targets))[:, None, None].expand(-1, steps, 1)
     return probability.gather(2, chosen)[..., 0].numpy()
 
 

@@ -18,6 +18,8 @@ from clearweight.exporter.errors import DataError
 
 Values = NDArray[np.float64]
 TOP_FRACTION = 0.1
+_SSIM_SIDE = 7
+_SSIM_RANGE = 2.0
 _TWO_SIDED_95 = 1.959963984540054
 
 
@@ -46,6 +48,38 @@ def top10_iou(a: NDArray[Any], b: NDArray[Any]) -> Values:
     for magnitude in (first, second):
         defined &= np.isfinite(magnitude).all(axis=1) & (magnitude > 0).any(axis=1)
     return np.where(defined, common / (2 * count - common), np.nan)
+
+
+def ssim(a: NDArray[Any], b: NDArray[Any]) -> Values:
+    """Structural similarity of two signed maps (N, *space), each scaled to [-1, 1] by its largest magnitude.
+
+    The mean over all windows of 7 places a side (fewer on a shorter axis) that lie inside the map, uniform weights,
+    population statistics, range 2. Undefined for a zero map.
+
+    References
+    ----------
+    Wang et al., Image quality assessment: from error visibility to structural similarity, IEEE TIP 2004, equation 13.
+    """
+    first, second = (np.asarray(maps, dtype=np.float64) for maps in (a, b))
+    found = np.full(len(first), np.nan)
+    for index, (x, y) in enumerate(zip(first, second, strict=True)):
+        scales = [np.abs(one).max(initial=0.0) for one in (x, y)]
+        if np.isfinite(scales).all() and min(scales) > 0:
+            found[index] = _mean_ssim(x / scales[0], y / scales[1])
+    return found
+
+
+def _mean_ssim(x: Values, y: Values) -> float:
+    sides = tuple(min(_SSIM_SIDE, length) for length in x.shape)
+    axes = tuple(range(x.ndim, 2 * x.ndim))
+    p, q = (np.lib.stride_tricks.sliding_window_view(one, sides) for one in (x, y))
+    mean_p, mean_q = p.mean(axes), q.mean(axes)
+    spread_p, spread_q = p.var(axes), q.var(axes)
+    together = (p * q).mean(axes) - mean_p * mean_q
+    luminance, contrast = (0.01 * _SSIM_RANGE) ** 2, (0.03 * _SSIM_RANGE) ** 2
+    above = (2 * mean_p * mean_q + luminance) * (2 * together + contrast)
+    below = (mean_p**2 + mean_q**2 + luminance) * (spread_p + spread_q + contrast)
+    return float((above / below).mean())
 
 
 def undefined(values: Values) -> int:

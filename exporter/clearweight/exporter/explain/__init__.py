@@ -8,8 +8,27 @@ from types import MappingProxyType
 
 import onnx
 
-from clearweight.exporter.explain import gradcam, gradient, input_x_gradient
-from clearweight.exporter.explain.classifier import TARGET, open_classifier
+from clearweight.exporter.explain import (
+    deconvnet,
+    ewa,
+    gradcam,
+    gradcam_plus_plus,
+    gradient,
+    guided_backprop,
+    input_x_gradient,
+    integrated_gradients,
+    linearization,
+    lrp_composite,
+    lrp_epsilon,
+    lrp_zplus,
+    occlusion,
+    reciprocam,
+    rise,
+    smoothgrad,
+    swa,
+    vargrad,
+)
+from clearweight.exporter.explain.classifier import open_classifier
 from clearweight.exporter.explain.errors import (
     ExplainError,
     NotApplicableError,
@@ -17,6 +36,7 @@ from clearweight.exporter.explain.errors import (
     VerificationError,
 )
 from clearweight.exporter.explain.explain_graph import Choice, Explainer, ExplainGraph
+from clearweight.exporter.explain.unit import Unit
 from clearweight.exporter.explain.verification import verify
 
 __all__ = [
@@ -26,6 +46,7 @@ __all__ = [
     "ExplainGraph",
     "Explainer",
     "NotApplicableError",
+    "Unit",
     "UnknownMethodError",
     "VerificationError",
     "build",
@@ -33,7 +54,29 @@ __all__ = [
 ]
 
 EXPLAINERS: Mapping[str, Explainer] = MappingProxyType(
-    {entry.method: entry for entry in (gradient.EXPLAINER, input_x_gradient.EXPLAINER, gradcam.EXPLAINER)}
+    {
+        entry.method: entry
+        for entry in (
+            gradient.EXPLAINER,
+            input_x_gradient.EXPLAINER,
+            linearization.EXPLAINER,
+            integrated_gradients.EXPLAINER,
+            smoothgrad.EXPLAINER,
+            vargrad.EXPLAINER,
+            deconvnet.EXPLAINER,
+            guided_backprop.EXPLAINER,
+            gradcam.EXPLAINER,
+            gradcam_plus_plus.EXPLAINER,
+            ewa.EXPLAINER,
+            swa.EXPLAINER,
+            lrp_epsilon.EXPLAINER,
+            lrp_zplus.EXPLAINER,
+            lrp_composite.EXPLAINER,
+            occlusion.EXPLAINER,
+            rise.EXPLAINER,
+            reciprocam.EXPLAINER,
+        )
+    }
 )
 
 EXPLAIN = "explain"
@@ -46,6 +89,8 @@ def build(
     *,
     layer: str | None = None,
     settings: Mapping[str, float] = MappingProxyType({}),
+    unit: Unit | None = None,
+    contrast: bool = False,
 ) -> ExplainGraph:
     """Build the explain graph of a classifier.
 
@@ -58,13 +103,17 @@ def build(
     method : key of ``EXPLAINERS``
     layer : feature map for the methods that explain one; None takes the last
     settings : numbers to change from the method's defaults
+    unit : explain this channel of a layer instead of a logit; the graph then has no ``target``
+    contrast : explain a weighted sum of logits instead of one: the graph takes the weights as ``cotangent``,
+        FLOAT [N, C], in the place of ``target``; +1 and -1 at two classes explain one against the other
 
     Raises
     ------
     UnknownMethodError
         No such method, or no such setting of it.
     NotApplicableError
-        The method does not work on this network, or on this layer.
+        The method does not work on this network, on this layer, or there is no such unit; or both ``unit`` and
+        ``contrast`` were asked for.
     UnsupportedOpError
         The network has an operator that cannot be differentiated; the message names node and operator.
     """
@@ -76,7 +125,9 @@ def build(
         known = ", ".join(explainer.settings) or "none"
         raise UnknownMethodError(f"Explainer {method!r} has no setting {unknown[0]!r}. Known: {known}.")
     choice = Choice(layer, {**explainer.settings, **settings})
-    emit, classifier = open_classifier(model)
+    if unit is not None and contrast:
+        raise NotApplicableError("A unit and a contrast of logits were asked for, expected one of them.")
+    emit, classifier = open_classifier(model, unit=unit, contrast=contrast)
     made = explainer.attribute(emit, classifier, choice)
     own_outputs = emit.graph.outputs
     outputs = [EXPLAIN, *own_outputs]
@@ -85,8 +136,9 @@ def build(
         emit.graph.export(made.completeness_error, COMPLETENESS_ERROR)
         outputs.append(COMPLETENESS_ERROR)
     shape = emit.shape(EXPLAIN)
+    chosen_by = [] if classifier.chosen_by is None else [classifier.chosen_by]
     return ExplainGraph(
-        model=emit.graph.model([TARGET, *explainer.inputs], outputs),
+        model=emit.graph.model([*chosen_by, *explainer.inputs], outputs),
         method=method,
         resolution=explainer.resolution,
         layer=made.layer,
@@ -95,7 +147,9 @@ def build(
         units=explainer.units,
         baseline=explainer.baseline,
         inputs=explainer.inputs,
-        steps=explainer.steps,
-        settings=dict(choice.settings),
+        steps=made.steps or explainer.steps,
+        settings=dict(made.settings or choice.settings),
         completeness=made.completeness_error is not None,
+        gradient_ste=emit.straight_through,
+        unit=unit,
     )

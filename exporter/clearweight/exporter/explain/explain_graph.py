@@ -8,6 +8,7 @@ import onnx
 
 from clearweight.exporter.autodiff import Emit
 from clearweight.exporter.explain.classifier import Classifier
+from clearweight.exporter.explain.unit import Unit
 
 Resolution = Literal["input", "feature"]
 Sign = Literal["signed", "positive"]
@@ -24,7 +25,8 @@ class ExplainGraph:
         ``explain``, the model's own outputs, and ``completeness_error`` FP32 [N] where there is one.
         A target outside -1..C-1 gives a map of NaN in its row; a server checks the range before it asks.
     method : key of ``EXPLAINERS``
-    resolution : "input": the map has the input's shape; "feature": that of one feature map, one channel
+    resolution : "input": the map has the input's places (and its channels, or one for all of them, as ``map_shape``
+        says); "feature": those of one feature map, one channel
     layer : the feature map, None for input-level methods
     map_shape : shape of the map, -1 for the batch
     sign : "signed", or "positive" where the method rectifies
@@ -32,10 +34,12 @@ class ExplainGraph:
     baseline : what the map compares the input with: "none", "zero" (after preprocessing), or "input": the graph
         takes it as ``baseline``
     inputs : what the graph takes beside the model's inputs and ``target``; ``artifact.explain_inputs`` makes them
-    steps : how many path points, draws or masks by default; 1 for a single pass
+    steps : how many rows go through the network for one input: path points, draws or masks by default, windows or
+        places where their number is fixed; 1 for a single pass
     settings : the numbers that the graph was built with
     completeness : whether there is a ``completeness_error``
     gradient_ste : whether roundings on the way were passed straight through
+    unit : the channel that is explained instead of a logit, None for a logit; then ``target`` is no input
     """
 
     model: onnx.ModelProto
@@ -51,15 +55,21 @@ class ExplainGraph:
     settings: Settings
     completeness: bool
     gradient_ste: bool = False
+    unit: Unit | None = None
 
 
 @dataclass(frozen=True)
 class Attribution:
-    """What one explainer added to a graph: its map, and the completeness error where it has one."""
+    """What one explainer added to a graph: its map, and the completeness error where it has one.
+
+    ``steps`` and ``settings`` replace the explainer's where the network decides them, such as the number of windows.
+    """
 
     explain: str
     layer: str | None = None
     completeness_error: str | None = None
+    steps: int | None = None
+    settings: Settings | None = None
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """The float64 twin of a float32 graph, and its evaluation by onnx's reference implementation.
 
-ONNX Runtime has no float64 convolution, so the twin runs on ``onnx.reference``, whose two faults it goes round (onnx
-1.23): ConvTranspose with groups crashes, so the twin has the weight expanded to block-dense form and no groups, which
-is the same function; MaxPool of stride 1 returns wrong Indices, so it takes the path of the other strides. Resize is
-right but takes milliseconds per element, so whole repetition, the only kind that gradients need, is done by numpy.
+ONNX Runtime has no float64 convolution, so the twin runs on ``onnx.reference``, whose faults it goes round (onnx
+1.23): transposed convolutions crash with groups and take minutes without, so convolutions are done in
+``float64_convolution``; MaxPool of stride 1 returns wrong Indices, so it takes the path of the other strides;
+GroupNormalization has one scale per group at every opset, and Erf is rounded to single precision, so both are computed
+here. Resize was right but slow before onnx 1.23, so whole repetition, the only kind that gradients emit, is done by
+numpy.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +18,10 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_max_pool import MaxPool as ReferenceMaxPool
+from onnx.reference.ops.op_resize import Resize as ReferenceResize
+
+from clearweight.exporter.explain.float64_convolution import CONVOLUTION
+from clearweight.exporter.explain.float64_rounding import ROUNDING, dequantize_parameters
 
 
 class _MaxPool(ReferenceMaxPool):
@@ -29,22 +36,55 @@ class _MaxPool(ReferenceMaxPool):
 _MaxPool.__name__ = "MaxPool"  # the evaluator files an operator under its class's name
 
 
-class _Resize(OpRun):
-    """Nearest neighbours at whole scales: each element repeated."""
+class _Resize(ReferenceResize):
+    """Whole repetition, the only kind that gradients emit, by numpy; all else as the reference does it."""
 
     op_domain = ""
 
-    def _run(self, x: NDArray[Any], _roi: Any, scales: NDArray[Any], **attributes: Any) -> Any:
-        if attributes.get("mode") != "nearest" or not np.equal(scales, np.round(scales)).all():
-            raise NotImplementedError(
-                f"Resize with scales {scales} and {attributes}, expected whole repetition."
-            )
+    def _run(self, x: NDArray[Any], *sizing: Any, **attributes: Any) -> Any:  # type: ignore[override]  # as it is called
+        scales = np.asarray(sizing[1] if len(sizing) > 1 and sizing[1] is not None else [])
+        plain = (attributes.get("coordinate_transformation_mode"), attributes.get("nearest_mode"))
+        whole = len(scales) == x.ndim and np.equal(scales, np.round(scales)).all()
+        if attributes.get("mode") != "nearest" or not whole or plain != ("asymmetric", "floor"):
+            return super()._run(x, *sizing, **attributes)
         for axis, count in enumerate(scales.astype(int)):
             x = x.repeat(count, axis=axis)
         return (x,)
 
 
 _Resize.__name__ = "Resize"
+
+
+class _GroupNormalization(OpRun):
+    """Group norm with scale and bias per group (opset 18) or per channel (opset 21)."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: NDArray[Any], scale: NDArray[Any], bias: NDArray[Any], **attributes: Any
+    ) -> tuple[NDArray[Any]]:
+        grouped = x.reshape(len(x), attributes["num_groups"], -1)
+        centred = grouped - grouped.mean(axis=2, keepdims=True)
+        deviation = np.sqrt((centred**2).mean(axis=2, keepdims=True) + attributes["epsilon"])
+        each = (-1, *[1] * (x.ndim - 2))
+        scale, bias = (np.repeat(value, x.shape[1] // value.size).reshape(each) for value in (scale, bias))
+        return ((centred / deviation).reshape(x.shape) * scale + bias,)
+
+
+_GroupNormalization.__name__ = "GroupNormalization"
+
+
+class _Erf(OpRun):
+    """The error function in double precision; the reference rounds it to single, which drowns a finite difference."""
+
+    op_domain = ""
+
+    def _run(self, x: NDArray[Any]) -> tuple[NDArray[Any]]:
+        return (np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype),)
+
+
+_Erf.__name__ = "Erf"
+_OPERATORS: list[Any] = [_MaxPool, _Resize, _GroupNormalization, _Erf, *CONVOLUTION, *ROUNDING]
 
 _SINGLE, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
@@ -58,7 +98,7 @@ class Float64Twin:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(double_precision(model), new_ops=[_MaxPool, _Resize])
+        self._evaluator = ReferenceEvaluator(double_precision(model), new_ops=_OPERATORS)
         self._outputs = [output.name for output in model.graph.output]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -78,6 +118,7 @@ def double_precision(model: onnx.ModelProto) -> onnx.ModelProto:
     wide = [_widened(tensor) for tensor in graph.initializer]
     del graph.initializer[:]
     graph.initializer.extend(wide)
+    dequantize_parameters(graph)
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
@@ -88,7 +129,6 @@ def double_precision(model: onnx.ModelProto) -> onnx.ModelProto:
         if value.type.tensor_type.elem_type == _SINGLE:
             value.type.tensor_type.elem_type = _DOUBLE
     del graph.value_info[:]
-    _ungroup_transposed_convolutions(graph)
     return twin
 
 
@@ -96,27 +136,3 @@ def _widened(tensor: onnx.TensorProto) -> onnx.TensorProto:
     if tensor.data_type != _SINGLE:
         return tensor
     return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float64), tensor.name)
-
-
-def _ungroup_transposed_convolutions(graph: onnx.GraphProto) -> None:
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        group = next((entry for entry in node.attribute if entry.name == "group"), None)
-        if node.op_type != "ConvTranspose" or group is None or group.i == 1:
-            continue
-        name = f"{node.input[1]}.dense"
-        if name not in weights:
-            dense = block_dense(onnx.numpy_helper.to_array(weights[node.input[1]]), group.i)
-            weights[name] = onnx.numpy_helper.from_array(dense, name)
-            graph.initializer.append(weights[name])
-        node.input[1] = name
-        group.i = 1
-
-
-def block_dense(weight: NDArray[Any], group: int) -> NDArray[Any]:
-    """Write the weight of a grouped transposed convolution (C, M / group, k..) as (C, M, k..) without groups."""
-    channels, share = weight.shape[:2]
-    dense = np.zeros((channels, share * group, *weight.shape[2:]), weight.dtype)
-    for part, rows in enumerate(np.split(np.arange(channels), group)):
-        dense[rows, part * share : (part + 1) * share] = weight[rows]
-    return dense

@@ -11,15 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, Emit, Node
-
-
-@dataclass(frozen=True)
-class Affine:
-    """A node of a piecewise linear network and which of its inputs depend on the network's input."""
-
-    node: Node
-    active: tuple[bool, ...]
+from clearweight.exporter.autodiff import Emit
+from clearweight.exporter.autodiff.cost import keeps_blocks
+from clearweight.exporter.autodiff.rules.activation import below_bound, clip_bounds
+from clearweight.exporter.explain.between import Passed, nodes_between
 
 
 @dataclass(frozen=True)
@@ -31,36 +26,24 @@ class Term:
 
 
 # How one operator adds to the bias: None where it adds nothing.
-Offset = Callable[[Emit, Affine, Mapping[str, str]], Term | None]
+Offset = Callable[[Emit, Passed, Mapping[str, str]], Term | None]
 # Whether a use of an operator is linear in its active inputs.
-Condition = Callable[[Emit, Affine], bool]
+Condition = Callable[[Emit, Passed], bool]
 
 
-def affine_nodes(emit: Emit, x: str, logits: str) -> list[Affine] | None:
+def affine_nodes(emit: Emit, x: str, logits: str) -> list[Passed] | None:
     """List the nodes between input and logits if the network is piecewise linear; None if it is not."""
-    nodes = list(emit.graph.nodes)
-    active = {x}
-    candidates = []
-    for node in nodes:
-        marks = tuple(name in active for name in node.inputs)
-        if any(marks) and node.key not in NON_DIFFERENTIABLE:
-            active.update(name for name in node.outputs if name)
-            candidates.append(Affine(node, marks))
-    needed, kept = {logits}, []
-    for entry in reversed(candidates):
-        if any(name in needed for name in entry.node.outputs):
-            needed.update(name for name, mark in zip(entry.node.inputs, entry.active, strict=True) if mark)
-            kept.append(entry)
+    kept = nodes_between(emit, x, logits)
     batch = emit.shape(x)[0]
     for entry in kept:
         linear = PIECEWISE_LINEAR.get(entry.node.key.op_type)
         shape = emit.graph.type(entry.node.outputs[0]).shape
         if linear is None or not linear(emit, entry) or not shape or shape[0] != batch:
             return None
-    return kept[::-1]
+    return kept
 
 
-def linear_bias(emit: Emit, nodes: list[Affine], cotangents: Mapping[str, str]) -> list[Term]:
+def linear_bias(emit: Emit, nodes: list[Passed], cotangents: Mapping[str, str]) -> list[Term]:
     """List the terms of ``b_c`` from the cotangents of the nodes' outputs; none if nothing has a constant part."""
     terms = []
     for entry in nodes:
@@ -92,25 +75,25 @@ def difference(emit: Emit, whole: Term, parts: Sequence[Term]) -> str:
 # Conditions --------------------------------------------------------------------------------------------
 
 
-def _always(_emit: Emit, _entry: Affine) -> bool:
+def _always(_emit: Emit, _entry: Passed) -> bool:
     return True
 
 
-def _one_active(_emit: Emit, entry: Affine) -> bool:
+def _one_active(_emit: Emit, entry: Passed) -> bool:
     """Accept a product of which one factor alone depends on the input."""
     return sum(entry.active) == 1
 
 
-def _first_active(_emit: Emit, entry: Affine) -> bool:
+def _first_active(_emit: Emit, entry: Passed) -> bool:
     """Accept a quotient by a constant, a convolution with constant weights, a shape operator."""
     return entry.active[0] and not any(entry.active[1:])
 
 
-def _all_active(_emit: Emit, entry: Affine) -> bool:
+def _all_active(_emit: Emit, entry: Passed) -> bool:
     return all(entry.active)
 
 
-def _floating(emit: Emit, entry: Affine) -> bool:
+def _floating(emit: Emit, entry: Passed) -> bool:
     return all(
         np.issubdtype(emit.graph.type(name).dtype, np.floating)
         for name in (entry.node.inputs[0], entry.node.outputs[0])
@@ -151,13 +134,13 @@ PIECEWISE_LINEAR: Mapping[str, Condition] = {
 # Constant parts ----------------------------------------------------------------------------------------
 
 
-def channel_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def channel_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair the bias of a convolution with its cotangent, summed over space."""
     bias = entry.node.input(2)
-    return None if bias is None else Term(_over_space(emit, cotangents[entry.node.outputs[0]]), bias)
+    return None if bias is None else _over_space(emit, cotangents[entry.node.outputs[0]], bias)
 
 
-def gemm_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def gemm_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair ``beta c`` with the cotangent."""
     bias = entry.node.input(2)
     if bias is None or entry.active[2]:
@@ -167,14 +150,14 @@ def gemm_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Ter
     return _paired(emit, cotangents[entry.node.outputs[0]], scaled)
 
 
-def add_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def add_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair a constant summand with the cotangent."""
     if all(entry.active):
         return None
     return _paired(emit, cotangents[entry.node.outputs[0]], entry.node.inputs[entry.active.index(False)])
 
 
-def sub_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def sub_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair a constant minuend or the negative of a constant subtrahend with the cotangent."""
     if all(entry.active):
         return None
@@ -183,23 +166,51 @@ def sub_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term
     return _paired(emit, cotangents[entry.node.outputs[0]], signed)
 
 
-def normalization_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def normalization_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair ``b - s m / sqrt(v + eps)`` with the cotangent, summed over space."""
     _, scale, bias, mean, variance = entry.node.inputs
     epsilon = emit.number(float(entry.node.attributes.get("epsilon", 1e-5)), variance)
     deviation = emit.op("Sqrt", emit.op("Add", variance, epsilon))
     shift = emit.op("Sub", bias, emit.op("Div", emit.op("Mul", scale, mean), deviation))
-    return Term(_over_space(emit, cotangents[entry.node.outputs[0]]), shift)
+    return _over_space(emit, cotangents[entry.node.outputs[0]], shift)
 
 
-def clip_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def clip_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair the bound with the cotangent wherever the input was clipped."""
     x, y = entry.node.inputs[0], entry.node.outputs[0]
+    bounds = clip_bounds(emit, entry.node)
+    if bounds is not None and keeps_blocks(emit.graph.type(y).shape or ()):
+        return _blocked_clip_offset(emit, entry, cotangents, bounds)
     bound = emit.op("Where", emit.op("Equal", x, y), emit.number(0, y), y)
     return _spread(emit, emit.op("Mul", cotangents[y], bound))
 
 
-def pad_offset(emit: Emit, entry: Affine, cotangents: Mapping[str, str]) -> Term | None:
+def _blocked_clip_offset(
+    emit: Emit, entry: Passed, cotangents: Mapping[str, str], bounds: tuple[float, float]
+) -> Term:
+    """Derive it from what the backward pass has at hand: the cotangent before, between and behind the two bounds.
+
+    Only sums are added, and those stay in the blocked layout; reading x would keep Clip out of the convolution.
+    """
+    x, y = entry.node.inputs[0], entry.node.outputs[0]
+    below = below_bound(emit, y, bounds[1], cotangents[y])
+    (channels,) = emit.sizes(y, [1], "the offset of a clip")
+    terms = [
+        _over_space(emit, value, emit.filled([channels], weight))
+        for value, weight in (
+            (cotangents[y], bounds[1]),
+            (below, bounds[0] - bounds[1]),
+            (cotangents[x], -bounds[0]),
+        )
+        if weight != 0.0
+    ]
+    return Term(
+        emit.op("Concat", *(term.features for term in terms), axis=1),
+        emit.op("Concat", *(term.weights for term in terms), axis=0),
+    )
+
+
+def pad_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
     """Pair the fill value with the cotangent on the border."""
     value = entry.node.input(2)
     given = None if value is None else emit.graph.constant(value)
@@ -227,8 +238,12 @@ OFFSETS: Mapping[str, Offset] = {
 }
 
 
-def _over_space(emit: Emit, dy: str) -> str:
-    return emit.sum(dy, range(2, emit.rank(dy)), keepdims=False)
+def _over_space(emit: Emit, dy: str, weights: str) -> Term:
+    """Pair [C] with a cotangent [N, C, space...] summed over space."""
+    features, factor = emit.spatial_sum(dy)
+    return Term(
+        features, weights if factor == 1 else emit.op("Mul", weights, emit.number(float(factor), weights))
+    )
 
 
 def _paired(emit: Emit, dy: str, constant: str) -> Term:

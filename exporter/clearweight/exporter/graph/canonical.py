@@ -21,7 +21,13 @@ IR_VERSION = 10
 _GRAPH_NAME = "clearweight"
 
 
-def canonicalize(model: onnx.ModelProto, *, parameters: Collection[str] | None = None) -> onnx.ModelProto:
+def canonicalize(
+    model: onnx.ModelProto,
+    *,
+    parameters: Collection[str] | None = None,
+    opset: int = OPSET,
+    ir_version: int = IR_VERSION,
+) -> onnx.ModelProto:
     """Bring an ONNX classifier into the canonical form; a canonical one comes back unchanged.
 
     Parameters
@@ -31,6 +37,7 @@ def canonicalize(model: onnx.ModelProto, *, parameters: Collection[str] | None =
         Initializers that are parameters whatever reads them (the torch names). Weights and biases by the
         operator's definition are parameters without being named. None means the origin is unknown: then
         every float tensor of more than one element that is not a mere setting is one too.
+    opset, ir_version : to write, 16 or later; what is stored and served has the default ones
 
     Raises
     ------
@@ -41,13 +48,13 @@ def canonicalize(model: onnx.ModelProto, *, parameters: Collection[str] | None =
     _require_readable(model)
     own = onnx.ModelProto()  # onnx_ir reads tensors in place, so renaming one would rename the caller's
     own.CopyFrom(model)
-    intermediate = ir.from_proto(_at_opset(own))
+    intermediate = ir.from_proto(_at_opset(own, opset))
     common_passes.InlinePass()(intermediate)
     common_passes.RemoveInitializersFromInputsPass()(intermediate)
     _require_classifier(intermediate)
     _forget_batch(intermediate)
     transform(intermediate, parameters)
-    return _to_proto(intermediate)
+    return _to_proto(intermediate, opset, ir_version)
 
 
 def transform(model: ir.Model, names: Collection[str] | None) -> None:
@@ -78,15 +85,15 @@ def _require_readable(model: onnx.ModelProto) -> None:
             )
 
 
-def _at_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+def _at_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 0)
-    if version == OPSET:
+    if version == opset:
         return model
     try:
-        return onnx.version_converter.convert_version(model, OPSET)
+        return onnx.version_converter.convert_version(model, opset)
     except Exception as error:
         raise UnsupportedModelError(
-            f"The model has opset {version} and cannot be converted to {OPSET}: {str(error).splitlines()[0]}"
+            f"The model has opset {version} and cannot be converted to {opset}: {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -131,11 +138,11 @@ def _forget_batch(model: ir.Model) -> None:
             output.shape = None
 
 
-def _to_proto(model: ir.Model) -> onnx.ModelProto:
+def _to_proto(model: ir.Model, opset: int, ir_version: int) -> onnx.ModelProto:
     """Serialise without anything that is not the model."""
     written = ir.to_proto(model)
-    canonical = onnx.ModelProto(ir_version=IR_VERSION)
-    canonical.opset_import.add(domain="", version=OPSET)
+    canonical = onnx.ModelProto(ir_version=ir_version)
+    canonical.opset_import.add(domain="", version=opset)
     graph = canonical.graph
     graph.name = _GRAPH_NAME
     for node in written.graph.node:

@@ -6,6 +6,7 @@
     └── GraphError
         ├── FoldingError (ValueError)          a BatchNorm cannot be found or merged
         ├── TorchExportError (RuntimeError)    torch.onnx could not translate the module
+        ├── OnnxFileError (ValueError)         a file is no ONNX model, or not a whole one
         ├── UnsupportedModelError (ValueError) the ONNX model is outside the canonical form
         └── ParameterError (ValueError)        parameters are missing, unknown or ill-shaped
 """
@@ -23,6 +24,10 @@ class FoldingError(GraphError, ValueError):
 
 class TorchExportError(GraphError, RuntimeError):
     """torch.onnx could not translate the module."""
+
+
+class OnnxFileError(GraphError, ValueError):
+    """A file is no ONNX model, or not a whole one."""
 
 
 class UnsupportedModelError(GraphError, ValueError):

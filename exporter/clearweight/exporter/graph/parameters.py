@@ -70,5 +70,5 @@ def embed_parameters(structure: onnx.ModelProto, parameters: Mapping[str, NDArra
                 f"Parameter {tensor.name!r} has shape {array.shape} and type {array.dtype}, "
                 f"expected {tuple(tensor.dims)} and {dtype}."
             )
-        tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
+        tensor.CopyFrom(onnx.numpy_helper.from_array(np.asarray(array, order="C"), tensor.name))
     return model

@@ -7,7 +7,7 @@ from clearweight.exporter.graph.errors import UnsupportedModelError
 BATCH = "N"
 _PROBES = (2, 3)
 
-_Dims = list[int | str | None]
+Dims = list[int | str | None]
 
 
 def free_batch(model: onnx.ModelProto) -> None:
@@ -27,24 +27,24 @@ def free_batch(model: onnx.ModelProto) -> None:
     shapes = {}
     for name in produced:
         if name in small and name in large:
-            shapes[name] = _combined(small[name], large[name])
+            shapes[name] = combined(small[name], large[name])
     for value in model.graph.output:
         dims = shapes.get(value.name)
         if dims is None or not dims or dims[0] != BATCH:
             raise UnsupportedModelError(
                 f"Output {value.name!r} has shape {_shown(dims)}, expected (N, ...): the graph fixes the batch size."
             )
-        _write(value, value.type.tensor_type.elem_type, dims)
+        write_shape(value, value.type.tensor_type.elem_type, dims)
     source = model.graph.input[0]
     source.type.tensor_type.shape.dim[0].dim_param = BATCH
     del model.graph.value_info[:]
     for node in model.graph.node:
         for name in node.output:
             if name in shapes and name not in outputs and node.op_type != "Constant":
-                _write(model.graph.value_info.add(name=name), small[name][0], shapes[name])
+                write_shape(model.graph.value_info.add(name=name), small[name][0], shapes[name])
 
 
-def _inferred(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, _Dims]]:
+def _inferred(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, Dims]]:
     """Infer type and shape of every value at one batch size; parameters stand in by their shape alone."""
     probe = onnx.ModelProto()
     probe.ir_version = model.ir_version
@@ -57,7 +57,7 @@ def _inferred(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, _Dims]
         entry.CopyFrom(source)
         entry.type.tensor_type.shape.dim[0].dim_value = batch
     for tensor in model.graph.initializer:
-        _write(graph.input.add(name=tensor.name), tensor.data_type, list(tensor.dims))
+        write_shape(graph.input.add(name=tensor.name), tensor.data_type, list(tensor.dims))
     for output in model.graph.output:
         entry = graph.output.add(name=output.name)
         entry.type.tensor_type.elem_type = output.type.tensor_type.elem_type
@@ -68,7 +68,7 @@ def _inferred(model: onnx.ModelProto, batch: int) -> dict[str, tuple[int, _Dims]
             f"The graph does not work for a batch of {batch}, so it fixes its batch size or is ill-formed: "
             f"{str(error).strip().splitlines()[-1]}"
         ) from error
-    found: dict[str, tuple[int, _Dims]] = {}
+    found: dict[str, tuple[int, Dims]] = {}
     for value in (*known.graph.value_info, *known.graph.output):
         kind = value.type.tensor_type
         if kind.HasField("shape"):
@@ -80,9 +80,9 @@ def _dim(dim: onnx.TensorShapeProto.Dimension) -> int | None:
     return dim.dim_value if dim.HasField("dim_value") else None
 
 
-def _combined(small: tuple[int, _Dims], large: tuple[int, _Dims]) -> _Dims:
+def combined(small: tuple[int, Dims], large: tuple[int, Dims]) -> Dims:
     """Write each axis as a number, or as its growth per sample."""
-    combined: _Dims = []
+    combined: Dims = []
     for first, second in zip(small[1], large[1], strict=True):
         if first == second or not isinstance(first, int) or not isinstance(second, int):
             combined.append(first if first == second else None)
@@ -94,7 +94,8 @@ def _combined(small: tuple[int, _Dims], large: tuple[int, _Dims]) -> _Dims:
     return combined
 
 
-def _write(value: onnx.ValueInfoProto, element: int, dims: _Dims) -> None:
+def write_shape(value: onnx.ValueInfoProto, element: int, dims: Dims) -> None:
+    """State element type and shape of a value; None is a dimension that stays open."""
     tensor = value.type.tensor_type
     tensor.elem_type = element
     tensor.ClearField("shape")
@@ -107,5 +108,5 @@ def _write(value: onnx.ValueInfoProto, element: int, dims: _Dims) -> None:
             entry.dim_param = dim
 
 
-def _shown(dims: _Dims | None) -> str:
+def _shown(dims: Dims | None) -> str:
     return "unknown" if dims is None else f"({', '.join('?' if dim is None else str(dim) for dim in dims)})"

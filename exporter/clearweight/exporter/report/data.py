@@ -1,6 +1,7 @@
 """What the page is made of: the manifest and the arrays behind its pictures."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from clearweight.artifact.manifest import Manifest
 from clearweight.exporter.errors import DataError
 from clearweight.exporter.evaluate.compare import Comparison
+from clearweight.exporter.evaluate.self_check import Checked
+from clearweight.exporter.explain import Unit
+from clearweight.exporter.explain.stimulators import Stimulator
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +31,8 @@ class ReportData:
     device_bytes : everything a device needs, None if it is not known yet
     comparison : similarity to the reference, explainer by explainer; None if it was not measured
     matched : names of the explainers that the objective matched, so that the page can say so
+    units : what excites each unit that the recipe asks about, in the compressed model
+    reference_checks, own_checks : explainer -> how it fares against its own model; empty if it was not measured
     """
 
     manifest: Manifest
@@ -38,6 +44,9 @@ class ReportData:
     device_bytes: int | None = None
     comparison: Comparison | None = None
     matched: frozenset[str] = frozenset()
+    reference_checks: Mapping[str, Checked] = field(default_factory=dict)
+    own_checks: Mapping[str, Checked] = field(default_factory=dict)
+    units: Mapping[Unit, Sequence[Stimulator]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse arrays that do not belong together."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jinja2
 
-from clearweight.exporter.report import quantity, section
+from clearweight.exporter.report import quantity, section, self_check, unit
 from clearweight.exporter.report.chart import histogram, stage_bars
 from clearweight.exporter.report.data import ReportData
 
@@ -48,6 +48,10 @@ def render_report(data: ReportData) -> str:
         examples=section.examples(data),
         calibrated=section.calibrated(manifest.fidelity),
         faithfulness=section.faithfulness(data),
+        units=unit.units(data),
+        checked=self_check.checked_rows(data),
+        checked_images=self_check.checked_images(data),
+        randomized=self_check.randomized(data),
         strips=data.maps_reference.ndim < 4,
         alarm_score=ALARM_SCORE,
         null=None if manifest.drift is None else manifest.drift.scores.get(ALARM_SCORE),

@@ -170,6 +170,11 @@ def verdict(fidelity: Fidelity | None) -> Verdict | None:
         f"was demanded; accuracy drop {quantity.percent(fidelity.accuracy_drop)}, at most "
         f"{quantity.percent(fidelity.max_accuracy_drop)} was allowed."
     )
+    if fidelity.occlusion is not None:
+        text += (
+            f" Occlusion, which needs no gradient: mean cosine {quantity.decimal(fidelity.occlusion.mean)}, "
+            "held against the same demand."
+        )
     return Verdict(fidelity.passed, text)
 
 

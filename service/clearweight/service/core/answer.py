@@ -1,11 +1,16 @@
 """One request on one model: check, run, name the tensors."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
+from clearweight.artifact.explain_inputs import BASELINE
+from clearweight.service.core.datatypes import DATATYPES
 from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.explain_cost import check_cost
 from clearweight.service.core.model import Explained, Model
 from clearweight.service.core.parameters import (
     TARGET,
@@ -13,7 +18,7 @@ from clearweight.service.core.parameters import (
     classes,
     explain_options,
     row_targets,
-    split_target,
+    take,
 )
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, Scalar, Tensor
 from clearweight.service.core.validation import check_inputs, check_outputs
@@ -57,16 +62,24 @@ def explain(
     model: Model, request: InferRequest, limits: Limits, drift_state: str
 ) -> tuple[InferResponse, dict[str, NDArray[Any]], Explained]:
     """Answer an explain request; returns the reply, the graph's inputs and the run itself."""
-    options = explain_options(model.manifest, request.parameters, limits)
-    inputs, target = split_target(request.inputs)
+    inputs, target = take(request.inputs, TARGET)
+    inputs, own = take(inputs, BASELINE)
+    options = explain_options(model.manifest, request.parameters, limits, own_baseline=own is not None)
     feed = model_feed(model, inputs, request.parameters)
-    rows = len(next(iter(feed.values())))
-    targets = row_targets(target, options, rows, classes(model.manifest), both=TARGET in request.parameters)
+    shape = next(iter(feed.values())).shape
+    targets = row_targets(
+        target, options, shape[0], classes(model.manifest), both=TARGET in request.parameters
+    )
+    check_cost(options, shape, limits)
     known = [MAP, *model.output_names, TARGET]
     if options.explainer.completeness:
         known.append(COMPLETENESS)
     wanted = check_outputs(known, request.outputs)
-    found = model.explain(feed, targets, options.method)
+    baseline = _baseline(model, options, own, shape, request.parameters)
+    further = model.further_inputs(
+        options.method, shape, steps=options.steps, seed=options.seed, baseline=baseline
+    )
+    found = model.explain(feed, targets, options.method, further, steps=options.steps)
     tensors = _tensors(model, found)
     response = InferResponse(
         model.name,
@@ -76,6 +89,31 @@ def explain(
         id=request.id,
     )
     return response, feed, found
+
+
+def _baseline(
+    model: Model,
+    options: ExplainOptions,
+    own: Tensor | None,
+    shape: tuple[int, ...],
+    parameters: Mapping[str, Scalar],
+) -> NDArray[np.float32] | None:
+    """Return what the map compares the input with, None for zero: the caller's tensor is read like an input."""
+    if own is not None:
+        name = model.input_names[0]
+        try:
+            given = model_feed(model, [replace(own, name=name)], parameters)[name]
+        except InvalidRequestError as error:
+            raise InvalidRequestError(str(error).replace(repr(name), repr(BASELINE), 1)) from None
+        if given.shape[0] not in (1, shape[0]) or given.shape[1:] != shape[1:]:
+            raise InvalidRequestError(
+                f"Input {BASELINE!r} has shape {list(given.shape)}, expected {list(shape)} or one row of it."
+            )
+        return given
+    if options.baseline != "black":
+        return None
+    raw = model.manifest.preprocessing.raw_datatype
+    return model.prepare(np.zeros((1, *shape[1:]), DATATYPES[raw].dtype))
 
 
 def _tensors(model: Model, found: Explained) -> dict[str, Tensor]:

@@ -8,9 +8,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core import answer
 from clearweight.service.core.datatypes import datatype_of
 from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError
+from clearweight.service.core.explainer_metadata import explainer_properties
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.parameters import TARGET
@@ -129,6 +131,9 @@ class Engine:
         *,
         target: int | NDArray[Any] | None = None,
         method: str | None = None,
+        steps: int | None = None,
+        baseline: str | NDArray[Any] | None = None,
+        seed: int | None = None,
         model: str | None = None,
         version: str | None = None,
     ) -> Explanation:
@@ -140,15 +145,30 @@ class Engine:
             Class to explain; default the predicted one of each row.
         method : str, optional
             Default the manifest's default explainer.
+        steps : int, optional
+            Path points, draws or masks, for methods that leave the choice; default the manifest's.
+        baseline : "zero", "black", or array of shape (N, ...) or (1, ...), optional
+            What the input is compared with, for methods that take one: zero after preprocessing (the default), zero
+            before it, or an array of the input's type, raw or not.
+        seed : int, optional
+            Of noise and masks; default 0.
+
+        Raises
+        ------
+        ServiceError
+            As a transport would report it; ``TooLargeError`` where batch x steps is above the limits.
         """
-        parameters: dict[str, Scalar] = {}
-        if method is not None:
-            parameters["method"] = method
+        asked = {"method": method, "steps": steps, "seed": seed}
+        parameters: dict[str, Scalar] = {key: value for key, value in asked.items() if value is not None}
         extra: tuple[Tensor, ...] = ()
         if isinstance(target, np.ndarray):
             extra = (Tensor(TARGET, "INT64", target.astype(np.int64, casting="safe")),)
         elif target is not None:
             parameters[TARGET] = int(target)
+        if isinstance(baseline, np.ndarray):
+            extra = (*extra, Tensor(BASELINE, datatype_of(baseline), baseline))
+        elif baseline is not None:
+            parameters[BASELINE] = baseline
         response = self.infer_explain(self._request(x, model, version, parameters, extra))
         found = {tensor.name: tensor.values for tensor in response.outputs}
         return Explanation(
@@ -207,7 +227,8 @@ class Engine:
         if slot.model is None or not request.inputs:
             return 0.0
         shape = request.inputs[0].values.shape
-        return slot.model.seconds(verb, shape[0] if shape else 1, request.parameters.get("method"))
+        asked = request.parameters
+        return slot.model.seconds(verb, shape[0] if shape else 1, asked.get("method"), asked.get("steps"))
 
     def metadata(self, name: str, version: str | None = None) -> ModelMetadata:
         """Describe a model.
@@ -230,6 +251,7 @@ class Engine:
             "explainers": ",".join(manifest.explainers),
             "default_explainer": manifest.default_explainer or "",
             "fidelity": slot.model.fidelity.state,
+            **explainer_properties(manifest),
         }
         return ModelMetadata(
             name,

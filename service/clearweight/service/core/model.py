@@ -3,20 +3,23 @@
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clearweight.artifact import Artifact, Canary, preprocessing
+from clearweight.artifact import Artifact, Canary, explain_inputs, preprocessing
+from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.errors import LoadError, UnsupportedError
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.session import Session
 from clearweight.service.drift import FidelityReport, IntegrityReport, check_fidelity, check_integrity
 
 _TARGET, _MAP, _COMPLETENESS = "target", "explain", "completeness_error"
+_WARM_RUNS = 3
+_OCCLUSION = "occlusion"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,10 +61,11 @@ class Model:
         self._artifact, self._threads, self._observer = artifact, threads, observer
         self._predict = self._session("predict.onnx", (*self.input_names,), self.output_names)
         self._explainers: dict[str, Session] = {}
+        self._drawn: dict[str, tuple[tuple[int, ...], dict[str, NDArray[np.float32]]]] = {}
         self._loading = threading.Lock()
         self._canaries = artifact.canaries()
         self.fidelity: FidelityReport = check_fidelity(manifest.fidelity, self._canaries)
-        self._seconds_per_row = {"predict": 0.0, "explain": 0.0}
+        self._seconds_per_row: dict[str, float] = {}  # of the network; by method, and "" for predict
         self.integrity: IntegrityReport
         try:
             self.self_test()
@@ -88,8 +92,10 @@ class Model:
             with self._loading:
                 session = self._explainers.get(method)
                 if session is None:
-                    file = self.manifest.explainers[method].file
-                    session = self._session(file, (*self.input_names, _TARGET), (_MAP, *self.output_names))
+                    stated = self.manifest.explainers[method]
+                    given = (*self.input_names, _TARGET, *stated.inputs)
+                    returned = (_MAP, *self.output_names, *((_COMPLETENESS,) if stated.completeness else ()))
+                    session = self._session(stated.file, given, returned)
                     self._explainers[method] = session
         return session
 
@@ -97,11 +103,45 @@ class Model:
         """Turn raw inputs into the graph's, as the manifest's preprocessing says."""
         return preprocessing.apply(self.manifest.preprocessing, raw)
 
+    def further_inputs(
+        self,
+        method: str,
+        shape: tuple[int, ...],
+        *,
+        steps: int | None = None,
+        seed: int = 0,
+        baseline: NDArray[np.float32] | None = None,
+    ) -> dict[str, NDArray[np.float32]]:
+        """Make what a method's graph takes beside the model's inputs and the target.
+
+        Parameters
+        ----------
+        shape : (N, *row) of the model's input
+        steps : None for the manifest's
+        baseline : float32 (N, *row) or (1, *row), None for zero
+        """
+        stated = self.manifest.explainers[method]
+        steps = stated.steps if steps is None else steps
+        usual = (steps, seed) == (stated.steps, 0)
+        kept = self._drawn.get(method) if usual else None
+        if kept is None or kept[0] != shape[1:]:
+            names = tuple(name for name in stated.inputs if name != BASELINE)
+            drawn = explain_inputs(names, shape, steps=steps, seed=seed, settings=stated.settings)
+            kept = (shape[1:], drawn)
+            if usual:  # what nearly everyone asks for is drawn once
+                self._drawn[method] = kept
+        if BASELINE not in stated.inputs:
+            return kept[1]
+        own = explain_inputs((BASELINE,), shape, steps=1, seed=0, settings={}, baseline=baseline)
+        return kept[1] | own
+
     def predict(self, feed: Mapping[str, NDArray[Any]], *, stage: str = "predict") -> list[NDArray[Any]]:
         """Run the model; returns its outputs in the manifest's order."""
         started = time.perf_counter()
         outputs = self._predict.run(feed, self.output_names)
-        self._observer.ran(stage, len(outputs[0]), time.perf_counter() - started)
+        seconds = time.perf_counter() - started
+        self._seconds_per_row[""] = seconds / len(outputs[0])
+        self._observer.ran(stage, len(outputs[0]), seconds)
         return outputs
 
     def explain(
@@ -109,7 +149,9 @@ class Model:
         feed: Mapping[str, NDArray[Any]],
         target: NDArray[np.int64],
         method: str,
+        further: Mapping[str, NDArray[Any]] | None = None,
         *,
+        steps: int | None = None,
         stage: str = "explain",
     ) -> Explained:
         """Run model and explainer in one pass.
@@ -118,13 +160,21 @@ class Model:
         ----------
         target : int64, shape (N,)
             Class per row, -1 for the arg-max of this run.
+        further : from ``further_inputs``; None makes those that the artifact was verified with: the manifest's steps,
+            seed 0, baseline zero
+        steps : of ``further``, for the estimate of later runs
         """
         session = self._explainer(method)
+        if further is None:
+            further = self.further_inputs(method, next(iter(feed.values())).shape)
         completes = _COMPLETENESS in session.outputs
         names = (_MAP, *self.output_names, *((_COMPLETENESS,) if completes else ()))
         started = time.perf_counter()
-        found = session.run({**feed, _TARGET: target}, names)
-        self._observer.ran(stage, len(target), time.perf_counter() - started)
+        found = session.run({**feed, _TARGET: target, **further}, names)
+        seconds = time.perf_counter() - started
+        rows = len(target) * (steps or self.manifest.explainers[method].steps)
+        self._seconds_per_row[method] = seconds / rows
+        self._observer.ran(stage, len(target), seconds)
         outputs = found[1 : 1 + len(self.output_names)]
         resolved = np.where(target < 0, outputs[0].argmax(axis=1), target).astype(np.int64)
         return Explained(found[0], outputs, resolved, found[-1] if completes else None)
@@ -141,11 +191,21 @@ class Model:
             raise UnsupportedError(f"Model {self.name!r} was built without explainers.")
         return self.manifest.default_explainer
 
-    def seconds(self, verb: str, rows: int, method: object = None) -> float:
-        """Estimate how long a run will take; an explainer nobody has used yet must be loaded first."""
-        if verb == "explain" and method in self.manifest.explainers and method not in self._explainers:
-            return math.inf
-        return self._seconds_per_row[verb] * rows
+    def seconds(self, verb: str, rows: int, method: object = None, steps: object = None) -> float:
+        """Estimate how long a run will take from the last one of its kind; unknown before the first.
+
+        An explainer that nobody has used yet must be loaded first. A request that names no explainer of this model is
+        refused at once.
+        """
+        if verb != "explain":
+            return self._seconds_per_row.get("", math.inf) * rows
+        name = self.manifest.default_explainer if method is None else method
+        stated = self.manifest.explainers.get(name) if isinstance(name, str) else None
+        if stated is None:
+            return 0.0
+        if type(steps) is not int or steps < 1:
+            steps = stated.steps
+        return self._seconds_per_row.get(stated.method, math.inf) * rows * steps
 
     def self_test(self) -> IntegrityReport:
         """Run the canaries and compare with the stored answers of this variant; remembers and returns the report."""
@@ -161,32 +221,40 @@ class Model:
             # The explain graph carries its own forward pass; its logits must hold as well.
             worse = np.abs(found.outputs[0] - expected) > np.abs(logits - expected)
             logits = np.where(worse, found.outputs[0], logits)
-        report = check_integrity(self.manifest.integrity, (expected, logits), maps)
+        occlusions = self._occlusions(canaries, feed) if self.manifest.variant == "compressed" else None
+        report = check_integrity(self.manifest.integrity, (expected, logits), maps, occlusions)
         self.integrity = report
         self._observer.checked(self.name, self.version, self.manifest.variant, report)
         return report
+
+    def _occlusions(
+        self, canaries: Canary, feed: Mapping[str, NDArray[Any]]
+    ) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Return stored and computed occlusion maps of the canaries where there are any; row by row, for memory."""
+        stored = canaries.occlusions_compressed
+        if stored is None or _OCCLUSION not in self.manifest.explainers or not canaries.count:
+            return None
+        rows = [slice(row, row + 1) for row in range(canaries.count)]
+        found = [
+            self.explain(
+                {name: values[row] for name, values in feed.items()},
+                canaries.target[row],
+                _OCCLUSION,
+                stage="canary",
+            ).map
+            for row in rows
+        ]
+        return stored, np.concatenate(found)
 
     def _canary_feed(self, canaries: Canary, rows: int | None = None) -> dict[str, NDArray[Any]]:
         return {self.input_names[0]: self.prepare(canaries.inputs[:rows])}
 
     def _time(self) -> None:
-        # A warm single row, the smallest unit of work; decides whether a request is worth a change of threads.
+        # Warm single rows, the smallest unit of work: every run leaves its time behind, and that decides whether a
+        # request is worth a change of threads.
         feed = self._canary_feed(self._canaries, 1)
         target = np.array([-1], dtype=np.int64)
-        runs = {"predict": lambda: self.predict(feed, stage="canary")}
-        for verb, run in runs.items():
-            self._seconds_per_row[verb] = _fastest(run)
-        if self.manifest.default_explainer is not None:
-            method = self._default()
-            self._seconds_per_row["explain"] = _fastest(
-                lambda: self.explain(feed, target, method, stage="canary")
-            )
-
-
-def _fastest(run: Callable[[], object], repeats: int = 3) -> float:
-    times = []
-    for _ in range(repeats):
-        started = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - started)
-    return min(times)
+        for _ in range(_WARM_RUNS):
+            self.predict(feed, stage="canary")
+            if self.manifest.default_explainer is not None:
+                self.explain(feed, target, self.manifest.default_explainer, stage="canary")

@@ -1,4 +1,4 @@
-"""What a caller may ask of an explanation, read from protocol parameters and a per-row target tensor."""
+"""What a caller may ask of an explanation, read from protocol parameters and from what tensors came along."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,11 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearweight.artifact import Explainer, Manifest
+from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.errors import InvalidRequestError, UnsupportedError
 from clearweight.service.core.types import Limits, Scalar, Tensor
 
 TARGET = "target"
 """Name of the per-row class tensor, in requests and replies; -1 asks for the arg-max of the same run."""
+GIVEN = "input"
+"""Name of the baseline that came as a tensor."""
+BASELINES = ("zero", "black", GIVEN)
+"""Zero after preprocessing; zero before it; the caller's tensor. For explainers that take a baseline."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +32,15 @@ class ExplainOptions:
     target: int
 
 
-def explain_options(manifest: Manifest, parameters: Mapping[str, Scalar], limits: Limits) -> ExplainOptions:
+def explain_options(
+    manifest: Manifest, parameters: Mapping[str, Scalar], limits: Limits, *, own_baseline: bool = False
+) -> ExplainOptions:
     """Read ``method``, ``target``, ``steps``, ``baseline`` and ``seed``; other keys are not ours.
 
-    The explainers of this format are single-pass graphs: they take one step, the baseline they were exported
-    with, and any seed (nothing in them is random, so the seed is only echoed).
+    Parameters
+    ----------
+    own_baseline : bool
+        The request carries a tensor ``baseline``.
 
     Raises
     ------
@@ -50,22 +59,66 @@ def explain_options(manifest: Manifest, parameters: Mapping[str, Scalar], limits
         raise InvalidRequestError(
             f"Unknown method {method!r}. Known methods: {', '.join(manifest.explainers)}."
         )
-    steps = _integer(parameters, "steps", 1, 1, limits.steps)
-    if steps != 1:
-        raise InvalidRequestError(f"Method {method!r} is a single pass: steps is {steps}, expected 1.")
-    baseline = parameters.get("baseline", explainer.baseline)
-    if baseline != explainer.baseline:
-        raise InvalidRequestError(
-            f"Method {method!r} was exported with baseline {explainer.baseline!r}, not {baseline!r}."
-        )
     return ExplainOptions(
-        method=str(method),
+        method=explainer.method,
         explainer=explainer,
-        steps=steps,
-        baseline=explainer.baseline,
+        steps=_steps(explainer, parameters, limits),
+        baseline=_baseline(manifest, explainer, parameters.get(BASELINE), own=own_baseline),
         seed=_integer(parameters, "seed", 0, 0, 2**63 - 1),
         target=_integer(parameters, TARGET, -1, -1, classes(manifest) - 1),
     )
+
+
+def takes_steps(explainer: Explainer) -> bool:
+    """Tell whether a caller may choose the number of steps: path points, draws or masks.
+
+    The other explainers are a single pass, or a fixed number of them that the graph itself holds (occlusion).
+    """
+    return any(name != BASELINE for name in explainer.inputs)
+
+
+def baseline_choices(explainer: Explainer) -> tuple[str, ...]:
+    """Return the values that the parameter ``baseline`` may have."""
+    return BASELINES if BASELINE in explainer.inputs else (explainer.baseline,)
+
+
+def _steps(explainer: Explainer, parameters: Mapping[str, Scalar], limits: Limits) -> int:
+    if takes_steps(explainer):
+        return _integer(parameters, "steps", explainer.steps, 1, limits.steps)
+    steps = parameters.get("steps", explainer.steps)
+    if type(steps) is not int or steps != explainer.steps:
+        passes = "is a single pass" if explainer.steps == 1 else f"has {explainer.steps} fixed steps"
+        raise InvalidRequestError(
+            f"Method {explainer.method!r} {passes}: steps is {steps!r}, expected {explainer.steps}."
+        )
+    return explainer.steps
+
+
+def _baseline(manifest: Manifest, explainer: Explainer, asked: Scalar | None, *, own: bool) -> str:
+    if BASELINE not in explainer.inputs:
+        takers = [name for name, entry in manifest.explainers.items() if BASELINE in entry.inputs]
+        if own:
+            raise InvalidRequestError(
+                f"Method {explainer.method!r} takes no input {BASELINE!r}. Methods that do: "
+                f"{', '.join(takers) or 'none of this model'}."
+            )
+        if asked not in (None, explainer.baseline):
+            raise InvalidRequestError(
+                f"Method {explainer.method!r} has the baseline {explainer.baseline!r}, not {asked!r}. "
+                f"Methods with a choice: {', '.join(takers) or 'none of this model'}."
+            )
+        return explainer.baseline
+    if own:
+        if asked not in (None, GIVEN):
+            raise InvalidRequestError("Give the baseline as a parameter or as a tensor, not both.")
+        return GIVEN
+    if asked == GIVEN:
+        raise InvalidRequestError(f"Parameter {BASELINE!r} is {GIVEN!r}, but there is no input {BASELINE!r}.")
+    if asked not in (None, *BASELINES):
+        raise InvalidRequestError(
+            f"Parameter {BASELINE!r} is {asked!r}, expected 'zero', 'black', or a tensor of that name instead."
+        )
+    return BASELINES[0] if asked is None else str(asked)
 
 
 def _integer(parameters: Mapping[str, Scalar], key: str, default: int, low: int, high: int) -> int:
@@ -82,12 +135,18 @@ def classes(manifest: Manifest) -> int:
     return manifest.outputs[0].shape[-1]
 
 
-def split_target(inputs: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    """Separate the per-row ``target`` tensor from the model's own inputs."""
-    rest = tuple(tensor for tensor in inputs if tensor.name != TARGET)
-    found = [tensor for tensor in inputs if tensor.name == TARGET]
+def take(inputs: tuple[Tensor, ...], name: str) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """Separate one tensor from the others by its name.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is there twice.
+    """
+    rest = tuple(tensor for tensor in inputs if tensor.name != name)
+    found = [tensor for tensor in inputs if tensor.name == name]
     if len(found) > 1:
-        raise InvalidRequestError(f"Input {TARGET!r} is given twice.")
+        raise InvalidRequestError(f"Input {name!r} is given twice.")
     return rest, found[0] if found else None
 
 

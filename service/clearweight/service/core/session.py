@@ -39,7 +39,8 @@ class Session:
         names, values = [], []
         for name, tensor in weights.tensors():
             names.append(name)
-            values.append(ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(tensor)))
+            # Not ascontiguousarray: it would give a scalar, such as the scale of a quantized value, an axis.
+            values.append(ort.OrtValue.ortvalue_from_numpy(np.asarray(tensor, order="C")))
         options.add_external_initializers(names, values)
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.inputs = tuple(node.name for node in self._session.get_inputs())

@@ -52,11 +52,16 @@ class InferResponse:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Upper bounds on one request."""
+    """Upper bounds on one request.
+
+    ``elements`` of one tensor, sent or made for the request; ``steps`` of an explainer that lets its caller choose;
+    ``explain_rows`` of the network: batch x steps.
+    """
 
     body_bytes: int = 64 * 1024 * 1024
     elements: int = 16 * 1024 * 1024
-    steps: int = 256
+    steps: int = 1024
+    explain_rows: int = 4096
 
 
 @dataclass(frozen=True, slots=True)

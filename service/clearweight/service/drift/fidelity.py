@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from clearweight.artifact import SCORES, Canary, Fidelity
 
@@ -47,20 +48,34 @@ def check_fidelity(record: Fidelity | None, canaries: Canary) -> FidelityReport:
         problems.append(
             f"Accuracy dropped by {record.accuracy_drop:.4f}, above the budget {record.max_accuracy_drop:.4f}."
         )
+    if record.occlusion is not None and not record.occlusion.mean >= record.min_attribution_similarity:
+        problems.append(
+            f"Occlusion similarity {record.occlusion.mean:.4f} is below the budget "
+            f"{record.min_attribution_similarity:.4f}."
+        )
     if not record.passed and not problems:
         problems.append("The record says failed although its numbers pass.")
-    mean, bound = _canary_cosine(canaries, record.min_attribution_similarity)
+    budget = record.min_attribution_similarity
+    mean, bound = _canary_cosine(canaries.maps_reference, canaries.maps_compressed, budget)
     if mean is not None and bound is not None and mean < bound:
         problems.append(
             f"The canaries' stored maps have cosine {mean:.4f}, the record needs at least {bound:.4f}."
         )
+    if canaries.occlusions_reference is not None and canaries.occlusions_compressed is not None:
+        hidden, least = _canary_cosine(canaries.occlusions_reference, canaries.occlusions_compressed, budget)
+        if hidden is not None and least is not None and hidden < least:
+            problems.append(
+                f"The canaries' stored occlusion maps have cosine {hidden:.4f}, the record needs at least {least:.4f}."
+            )
     return FidelityReport("failed" if problems else "passed", " ".join(problems), record, mean, bound)
 
 
-def _canary_cosine(canaries: Canary, budget: float) -> tuple[float | None, float | None]:
-    if canaries.count == 0 or canaries.maps_reference.ndim == 1:
+def _canary_cosine(
+    reference: NDArray[np.float16], own: NDArray[np.float16], budget: float
+) -> tuple[float | None, float | None]:
+    if len(reference) == 0 or reference.ndim == 1:
         return None, None
-    distance = SCORES["cosine"](canaries.maps_reference, canaries.maps_compressed)
+    distance = SCORES["cosine"](reference, own)
     similarity = 1.0 - distance[np.isfinite(distance)]
     if similarity.size == 0:
         return None, None

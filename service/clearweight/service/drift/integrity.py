@@ -25,12 +25,15 @@ class IntegrityReport:
     map_cosine: float | None
     map_q999: float | None
     limit: IntegrityLimit
+    occlusion_cosine: float | None = None
+    occlusion_q999: float | None = None
 
 
 def check_integrity(
     limit: IntegrityLimit,
     logits: tuple[NDArray[Any], NDArray[Any]],
     maps: tuple[NDArray[Any], NDArray[Any]] | None,
+    occlusions: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> IntegrityReport:
     """Compare what this device computed with what the artifact stores; every canary must be within the limits.
 
@@ -38,6 +41,7 @@ def check_integrity(
     ----------
     logits : (expected, found), float, shape (n, classes)
     maps : (expected, found), float, shape (n, ...), or None for an artifact without explainers
+    occlusions : the same for occlusion maps, which a quantized model carries: its gradient maps are a surrogate's
     """
     if len(logits[0]) == 0:
         return IntegrityReport("failed", "The artifact carries no canaries.", 0, 0.0, None, None, limit)
@@ -46,19 +50,26 @@ def check_integrity(
     logits_error = _worst(np.abs(expected - found))
     if not logits_error <= limit.logits_atol:
         problems.append(f"Logits differ by {logits_error:.3g}, allowed is {limit.logits_atol:.3g}.")
-    cosine = q999 = None
-    if maps is not None:
-        cosine, q999 = map_agreement(*maps)
-        if not cosine >= limit.map_cosine_min:
-            problems.append(
-                f"A map has cosine {cosine:.6f} to the stored one, expected {limit.map_cosine_min:.6f}."
-            )
-        if not q999 <= limit.map_q999_max:
-            problems.append(
-                f"A map differs by {q999:.3g} of its maximum, allowed is {limit.map_q999_max:.3g}."
-            )
+    agreements: list[tuple[float | None, float | None]] = []
+    for what, pair, cosine_min, q999_max in (
+        ("A map", maps, limit.map_cosine_min, limit.map_q999_max),
+        ("An occlusion map", occlusions, limit.occlusion_cosine_min, limit.occlusion_q999_max),
+    ):
+        if pair is None or cosine_min is None or q999_max is None:
+            agreements.append((None, None))
+            if what == "An occlusion map" and cosine_min is not None:
+                problems.append("The canaries hold no occlusion maps, and the manifest has a limit for them.")
+            continue
+        cosine, q999 = map_agreement(*pair)
+        agreements.append((cosine, q999))
+        if not cosine >= cosine_min:
+            problems.append(f"{what} has cosine {cosine:.6f} to the stored one, expected {cosine_min:.6f}.")
+        if not q999 <= q999_max:
+            problems.append(f"{what} differs by {q999:.3g} of its maximum, allowed is {q999_max:.3g}.")
     state = "failed" if problems else "passed"
-    return IntegrityReport(state, " ".join(problems), len(expected), logits_error, cosine, q999, limit)
+    return IntegrityReport(
+        state, " ".join(problems), len(expected), logits_error, *agreements[0], limit, *agreements[1]
+    )
 
 
 def map_agreement(expected: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:

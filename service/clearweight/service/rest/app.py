@@ -194,7 +194,9 @@ class _Rest:
                 declared = dict(request.scope["headers"]).get(b"content-length")
                 body = await read_body(request, declared, self._limits.body_bytes)
                 metadata = self._engine.metadata(model)
-                asked: InferRequest = v1.decode_v1(model, metadata.inputs, body, self._limits)
+                asked: InferRequest = v1.decode_v1(
+                    model, metadata.inputs, body, self._limits, explain=verb == "explain"
+                )
                 answer = await self._plane.answer(call, asked)
                 response = _json_text(v1.encode_v1(answer, [spec.name for spec in metadata.outputs]))
             except Exception as error:  # noqa: BLE001  # every failure becomes its answer, here where it is counted

@@ -20,8 +20,16 @@ _INFER = {
     "required": ["inputs"],
     "properties": {
         "id": {"type": "string"},
-        "parameters": {"type": "object"},
-        "inputs": {"type": "array", "items": _TENSOR_IN, "minItems": 1},
+        "parameters": {
+            "type": "object",
+            "description": "To explain: `method`, `target`, `steps`, `baseline` (zero or black), `seed`.",
+        },
+        "inputs": {
+            "type": "array",
+            "items": _TENSOR_IN,
+            "minItems": 1,
+            "description": "The model's own; to explain also `target` (INT64, a class per row) and `baseline`.",
+        },
         "outputs": {
             "type": "array",
             "items": {
@@ -48,6 +56,16 @@ _V1 = {
     "properties": {
         "instances": {"type": "array", "items": {}},
         "inputs": {},
+        "target": {
+            "type": "array",
+            "items": {"type": "integer"},
+            "description": "To explain: a class per row.",
+        },
+        "baseline": {
+            "type": "array",
+            "items": {},
+            "description": "To explain: one row, or one per instance.",
+        },
         "parameters": {"type": "object"},
     },
 }

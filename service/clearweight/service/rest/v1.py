@@ -1,24 +1,33 @@
 """KServe V1 bodies: ``instances`` or ``inputs`` in, ``predictions`` (and ``explanations``) out."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import orjson
 
 from clearweight.artifact import TensorSpec
+from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.datatypes import DATATYPES, from_json, to_json
 from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.parameters import TARGET
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, Tensor
 from clearweight.service.core.validation import check_parameters, check_shape
 from clearweight.service.rest.oip import parse_object
 
+# What a V1 body may hold beside its rows when it asks for an explanation: a class per row, rows to compare with.
+_BESIDE = (TARGET, BASELINE)
 
-def decode_v1(model: str, specs: Sequence[TensorSpec], body: bytes, limits: Limits) -> InferRequest:
+
+def decode_v1(
+    model: str, specs: Sequence[TensorSpec], body: bytes, limits: Limits, *, explain: bool = False
+) -> InferRequest:
     """Read a V1 body; the model's metadata gives names and types, the nesting gives the batch.
 
     ``instances`` is a list of rows, each one a nested or flat list, or an object of input names for a model with
-    several inputs. ``inputs`` is the same by columns: one batch, or an object of batches.
+    several inputs. ``inputs`` is the same by columns: one batch, or an object of batches. With ``explain``, ``target``
+    may list a class per row, and ``baseline`` one row or as many as there are instances.
 
     Raises
     ------
@@ -34,6 +43,13 @@ def decode_v1(model: str, specs: Sequence[TensorSpec], body: bytes, limits: Limi
         else _columns(specs, document["inputs"], rows=False)
     )
     tensors = tuple(_tensor(spec, columns[spec.name], limits) for spec in specs)
+    for name in _BESIDE if explain else ():
+        if name in document:
+            rows = document[name]
+            if not isinstance(rows, list) or not rows:
+                raise InvalidRequestError(f"{name!r} is no list of rows.")
+            spec = TensorSpec(TARGET, "INT64", (-1,)) if name == TARGET else replace(specs[0], name=name)
+            tensors = (*tensors, _tensor(spec, rows, limits))
     return InferRequest(
         model, None, tensors, parameters=check_parameters(document.get("parameters", {}), "the request")
     )

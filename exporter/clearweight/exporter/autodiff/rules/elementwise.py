@@ -1,12 +1,12 @@
-"""VJP rules of operators that act on each element by itself."""
+"""VJP rules of arithmetic on each element by itself, and of operators that hand an element on."""
+
+import math
 
 import numpy as np
 
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.walker import Gradients
-
-_LARGEST = float(np.finfo(np.float32).max)
 
 
 def add_vjp(_emit: Emit, _node: Node, dy: str) -> Gradients:
@@ -35,49 +35,101 @@ def div_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     return da, emit.op("Neg", emit.op("Mul", da, node.outputs[0])) if node.wants(1) else None
 
 
-def relu_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = max(x, 0);  dx = dy where y > 0``; 0 at x = 0."""
-    return (emit.op("Mul", dy, positive(emit, node.outputs[0])),)
+def sum_vjp(_emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = a + b + ...;  da = db = ... = dy``."""
+    return tuple(dy for _ in node.inputs)
 
 
-def positive(emit: Emit, y: str) -> str:
-    """Return 1 where ``y > 0`` and 0 elsewhere, in one vectorised kernel.
-
-    ``HardSigmoid(y) = max(0, min(1, alpha y))`` with the largest float32 as alpha is the step function for
-    every y above 3e-39, that is for every normal number; Greater and Cast cost two passes and a detour
-    through bytes.
-    """
-    return emit.op("HardSigmoid", y, alpha=_LARGEST, beta=0.0)
+def mean_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = (a + b + ...) / n;  da = db = ... = dy / n``."""
+    share = emit.op("Mul", dy, emit.number(1 / len(node.inputs), dy))
+    return tuple(share for _ in node.inputs)
 
 
-def leaky_relu_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x where x > 0, alpha x elsewhere;  dx = dy or alpha dy``; alpha at x = 0, as in torch."""
+def extreme_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = max or min of a, b, ...;  da = dy / k where a = y``, k inputs being equal to y: ties share, as in torch."""
+    y = node.outputs[0]
+    masks = [emit.equal(name, y) for name in node.inputs]
+    share = dy if len(masks) == 1 else emit.op("Div", dy, emit.op("Sum", *masks))
+    return tuple(
+        emit.op("Mul", share, mask) if node.wants(index) else None for index, mask in enumerate(masks)
+    )
+
+
+def where_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = a where c holds, b elsewhere;  da = dy where c holds,  db = dy elsewhere``."""
+    chosen = emit.op("Mul", dy, emit.as_type_of(node.inputs[0], dy))
+    return None, chosen, emit.op("Sub", dy, chosen) if node.wants(2) else None
+
+
+def pow_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x^n;  dx = dy n x^(n - 1)``."""
+    x, exponent = node.inputs
+    if node.wants(1):
+        emit.unsupported(node, "only the gradient to its base is defined, not to its exponent")
+    array = emit.known(exponent)
+    n = None if array is None or array.size != 1 else float(array.reshape(()))
+    if n == 1:
+        return dy, None
+    if n == 2:
+        slope = emit.op("Add", x, x)
+    elif n == 3:
+        slope = emit.op("Mul", emit.op("Mul", x, x), emit.number(3, x))
+    elif n is not None:
+        slope = emit.op("Mul", emit.op("Pow", x, emit.number(n - 1, x)), emit.number(n, x))
+    else:
+        power = emit.as_type_of(exponent, x)
+        slope = emit.op("Mul", emit.op("Pow", x, emit.op("Sub", power, emit.number(1, x))), power)
+    return emit.op("Mul", dy, slope), None
+
+
+def sqrt_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = sqrt(x);  dx = dy / (2 y)``; infinite at x = 0, as in torch."""
+    y = node.outputs[0]
+    return (emit.op("Div", dy, emit.op("Add", y, y)),)
+
+
+def reciprocal_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = 1 / x;  dx = -dy y^2``."""
+    y = node.outputs[0]
+    return (emit.op("Neg", emit.op("Mul", dy, emit.op("Mul", y, y))),)
+
+
+def exp_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = exp(x);  dx = dy y``."""
+    return (emit.op("Mul", dy, node.outputs[0]),)
+
+
+def log_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = log(x);  dx = dy / x``."""
+    return (emit.op("Div", dy, node.inputs[0]),)
+
+
+def abs_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = |x|;  dx = dy sign(x)``; 0 at x = 0."""
+    return (emit.op("Mul", dy, emit.op("Sign", node.inputs[0])),)
+
+
+def neg_vjp(emit: Emit, _node: Node, dy: str) -> Gradients:
+    """``y = -x;  dx = -dy``."""
+    return (emit.op("Neg", dy),)
+
+
+def sin_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = sin(x);  dx = dy cos(x)``."""
+    return (emit.op("Mul", dy, emit.op("Cos", node.inputs[0])),)
+
+
+def cos_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = cos(x);  dx = -dy sin(x)``."""
+    return (emit.op("Neg", emit.op("Mul", dy, emit.op("Sin", node.inputs[0]))),)
+
+
+def erf_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = erf(x);  dx = dy exp(-x^2) 2 / sqrt(pi)``."""
     (x,) = node.inputs
-    alpha = float(node.attributes.get("alpha", 0.01))
-    above = emit.op("Greater", x, emit.number(0, x))
-    return (emit.op("Where", above, dy, emit.op("Mul", dy, emit.number(alpha, dy))),)
-
-
-def clip_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = min(max(x, lo), hi);  dx = dy where lo <= x <= hi``, both edges included, as torch's clamp."""
-    if node.wants(1) or node.wants(2):
-        emit.unsupported(node, "only the gradient to its first input is defined, not to its bounds")
-    inside = emit.as_type_of(emit.op("Equal", node.outputs[0], node.inputs[0]), dy)
-    return (emit.op("Mul", dy, inside), *(None for _ in node.inputs[1:]))
-
-
-def sigmoid_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = 1 / (1 + exp(-x));  dx = dy y (1 - y)``."""
-    y = node.outputs[0]
-    slope = emit.op("Mul", y, emit.op("Sub", emit.number(1, y), y))
-    return (emit.op("Mul", dy, slope),)
-
-
-def tanh_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = tanh(x);  dx = dy (1 - y^2)``."""
-    y = node.outputs[0]
-    slope = emit.op("Sub", emit.number(1, y), emit.op("Mul", y, y))
-    return (emit.op("Mul", dy, slope),)
+    density = emit.op("Exp", emit.op("Mul", x, emit.op("Neg", x)))
+    return (emit.op("Mul", dy, emit.op("Mul", density, emit.number(2 / math.sqrt(math.pi), x))),)
 
 
 def identity_vjp(_emit: Emit, _node: Node, dy: str) -> Gradients:
@@ -94,7 +146,7 @@ def dropout_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
 
 
 def cast_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = cast(x);  dx = cast(dy)`` between floating types; whole numbers and truth values pass nothing."""
-    (x,) = node.inputs
+    """``y = x in another type;  dx = dy in the type of x`` between floating types; others pass nothing."""
+    x = node.inputs[0]
     floating = [np.issubdtype(emit.graph.type(value).dtype, np.floating) for value in (x, node.outputs[0])]
-    return (emit.as_type_of(dy, x) if all(floating) else None,)
+    return (emit.as_type_of(dy, x) if all(floating) else None, *(None for _ in node.inputs[1:]))

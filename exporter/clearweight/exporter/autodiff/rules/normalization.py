@@ -1,4 +1,11 @@
-"""VJP rules of normalisation, as it is at inference."""
+"""VJP rules of normalisation, as it is at inference.
+
+With ``c = x - mean`` and ``r = 1 / sqrt(var + eps)`` over the normalised axes and ``g = dy s``, all of layer,
+instance and group norm (Ba et al., arXiv 1607.06450, and its relatives) have the gradient
+``dx = r (g - mean(g) - c r^2 mean(g c))``.
+"""
+
+from collections.abc import Sequence
 
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
@@ -28,10 +35,96 @@ def batch_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     return dx, ds, db, None, None
 
 
-def softmax_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = softmax(x);  dx = y (dy - sum(dy y))`` along the axis."""
-    y = node.outputs[0]
-    axis = int(node.attributes.get("axis", -1))
-    weighted = emit.op("Mul", dy, y)
-    mean = emit.sum(weighted, [axis], keepdims=True)
-    return (emit.op("Sub", weighted, emit.op("Mul", y, mean)),)
+def layer_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = s c r + b over last axes;  dx = r (g - mean(g) - c r^2 mean(g c)), g = dy s,  ds = dy c r,  db = dy``."""
+    x, scale = node.inputs[:2]
+    rank = emit.rank(x)
+    axes = list(range(int(node.attributes.get("axis", -1)) % rank, rank))
+    mean, r = emit.output(node, 1), emit.output(node, 2)  # the operator has computed both anyway
+    centred = emit.op("Sub", x, mean)
+    dx = ds = None
+    if node.wants(0):
+        dx = _normalised_gradient(emit, emit.op("Mul", dy, scale), centred, r, axes)
+    if node.wants(1):
+        ds = emit.op("Mul", dy, emit.op("Mul", centred, r))
+    return (dx, ds, dy)[: len(node.inputs)]
+
+
+def rms_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = s x r, r = 1 / sqrt(mean(x^2) + eps);  dx = r (g - x r^2 mean(g x)), g = dy s,  ds = dy x r``."""
+    x, scale = node.inputs
+    rank = emit.rank(x)
+    axes = list(range(int(node.attributes.get("axis", -1)) % rank, rank))
+    r = _inverse_deviation(emit, x, axes, float(node.attributes.get("epsilon", 1e-5)))
+    dx = ds = None
+    if node.wants(0):
+        g = emit.op("Mul", dy, scale)
+        common = emit.op("Mul", _mean(emit, emit.op("Mul", g, x), axes), emit.op("Mul", r, r))
+        dx = emit.op("Mul", emit.op("Sub", g, emit.op("Mul", x, common)), r)
+    if node.wants(1):
+        ds = emit.op("Mul", dy, emit.op("Mul", x, r))
+    return dx, ds
+
+
+def instance_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = s c r + b over space;  dx = r s (dy - mean(dy) - c r^2 mean(dy c)),  ds = sum dy c r,  db = sum dy``."""
+    x, scale, _ = node.inputs
+    rank = emit.rank(x)
+    axes = list(range(2, rank))
+    centred = emit.op("Sub", x, _mean(emit, x, axes))
+    r = _inverse_deviation(emit, centred, axes, float(node.attributes.get("epsilon", 1e-5)))
+    others = [0, *axes]
+    dx = ds = db = None
+    if node.wants(0):
+        per_channel = emit.reshape(scale, (1, *emit.sizes(scale, [0], node), *[1] * (rank - 2)))
+        # A factor per channel commutes with means over space, so it is applied to the small r.
+        dx = _normalised_gradient(emit, dy, centred, r, axes, factor=per_channel)
+    if node.wants(1):
+        ds = emit.sum(emit.op("Mul", dy, emit.op("Mul", centred, r)), others, keepdims=False)
+    if node.wants(2):
+        db = emit.sum(dy, others, keepdims=False)
+    return dx, ds, db
+
+
+def group_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = s c r + b over groups of channels;  dx = r (g - mean(g) - c r^2 mean(g c)), g = dy s``.
+
+    Scale and bias have one number per group up to opset 20 and one per channel from 21 on.
+    """
+    if node.wants(1) or node.wants(2):
+        emit.unsupported(node, "only the gradient to its first input is available")
+    x, scale, _ = node.inputs
+    groups = int(node.attributes["num_groups"])
+    channels, *space = emit.sizes(x, range(1, emit.rank(x)), node)
+    (size,) = emit.sizes(scale, [0], node)
+    split = (emit.shape(x)[0], groups, channels // groups, *space)
+    per = (1, groups, *([1] if size == groups and node.key.since_version < 21 else [channels // groups]))
+    shaped = emit.reshape(scale, (*per, *[1] * len(space)))
+    axes = list(range(2, len(split)))
+    xg, dyg = emit.reshape(x, split), emit.reshape(dy, split)
+    centred = emit.op("Sub", xg, _mean(emit, xg, axes))
+    r = _inverse_deviation(emit, centred, axes, float(node.attributes.get("epsilon", 1e-5)))
+    dx = _normalised_gradient(emit, emit.op("Mul", dyg, shaped), centred, r, axes)
+    return emit.reshape_like(dx, x), None, None
+
+
+def _mean(emit: Emit, value: str, axes: Sequence[int]) -> str:
+    if emit.graph.opset >= 18:
+        return emit.op("ReduceMean", value, emit.ints(list(axes)), keepdims=1)
+    return emit.op("ReduceMean", value, axes=list(axes), keepdims=1)
+
+
+def _inverse_deviation(emit: Emit, centred: str, axes: Sequence[int], epsilon: float) -> str:
+    variance = _mean(emit, emit.op("Mul", centred, centred), axes)
+    return emit.op("Reciprocal", emit.op("Sqrt", emit.op("Add", variance, emit.number(epsilon, centred))))
+
+
+def _normalised_gradient(
+    emit: Emit, g: str, centred: str, r: str, axes: Sequence[int], factor: str | None = None
+) -> str:
+    """Return ``factor r (g - mean(g) - c r^2 mean(g c))``."""
+    along = _mean(emit, emit.op("Mul", g, centred), axes)
+    common = emit.op("Mul", along, emit.op("Mul", r, r))
+    rest = emit.op("Sub", g, emit.op("Mul", centred, common))
+    rest = emit.op("Sub", rest, _mean(emit, g, axes))
+    return emit.op("Mul", rest, r if factor is None else emit.op("Mul", r, factor))

@@ -77,10 +77,10 @@ def _first_match(emit: Emit, node: Node, dy: str, window: Window) -> str:
     bids = emit.op(
         "Tile", emit.number(places, x), emit.ints(counts)
     )  # a runtime folds it; the file stays small
-    equal = emit.as_type_of(emit.op("Equal", x, _repeat(emit, y, x, window)), x)
+    equal = emit.equal(x, _repeat(emit, y, x, window))
     bid = emit.op("Mul", equal, bids)
     highest = emit.op("MaxPool", bid, kernel_shape=list(window.kernel), strides=list(window.strides))
-    wins = emit.as_type_of(emit.op("Equal", bid, _repeat(emit, highest, x, window)), dy)
+    wins = emit.equal(bid, _repeat(emit, highest, x, window))
     return emit.op("Mul", wins, _repeat(emit, dy, x, window))
 
 

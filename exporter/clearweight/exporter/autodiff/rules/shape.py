@@ -1,6 +1,4 @@
-"""VJP rules of operators that move, cut, join or pad elements without computing on them."""
-
-from dataclasses import dataclass
+"""VJP rules of operators that only arrange or repeat elements."""
 
 import numpy as np
 
@@ -21,146 +19,47 @@ def transpose_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     return (emit.transpose(dy, [int(axis) for axis in np.argsort(permutation)]),)
 
 
-def concat_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x_1, x_2, ... joined along an axis;  dx_i = the part of dy where x_i lies``."""
-    axis = int(node.attributes["axis"]) % emit.rank(dy)
-    gradients: list[str | None] = []
-    offset = 0
-    for index, name in enumerate(node.inputs):
-        (size,) = emit.sizes(name, [axis], node)
-        part = emit.slice(dy, [axis], [offset], [offset + size], [1]) if node.wants(index) else None
-        gradients.append(part)
-        offset += size
-    return tuple(gradients)
+def expand_vjp(_emit: Emit, _node: Node, dy: str) -> Gradients:
+    """``y = x broadcast to a shape;  dx = dy summed over what was repeated``."""
+    return dy, None
 
 
-@dataclass(frozen=True)
-class Cut:
-    """What a Slice takes along one axis: ``count`` elements from ``first`` upwards, ``stride`` apart."""
-
-    axis: int
-    size: int
-    first: int
-    stride: int
-    count: int
-    backwards: bool
-
-
-def slice_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x[start:end:step];  dx = dy put back where it came from, zero elsewhere``.
-
-    A step above 1 is undone by a row of zeros behind each element, which a reshape makes part of the axis.
-    """
+def tile_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x repeated r times along each axis;  dx = dy summed over the repeats``."""
     x = node.inputs[0]
-    rank = emit.rank(x)
-    none = tuple(None for _ in node.inputs[1:])
-    before, after = [0] * rank, [0] * rank
-    cuts: list[Cut] = []
-    for axis, start, end, step in _slices(emit, node):
-        size = emit.shape(x)[axis]
-        if isinstance(size, int):
-            cuts.append(_cut(axis, size, start, end, step))
-        elif step == 1 and start >= 0 and (end < 0 or end >= np.iinfo(np.int32).max):
-            # An axis of open size: what was cut off at either end is known all the same.
-            before[axis], after[axis] = start, max(-end, 0)
-        else:
-            emit.unsupported(node, f"axis {axis} has the open size {size!r} and is cut at a fixed place")
-    if any(cut.count == 0 for cut in cuts):
-        emit.unsupported(node, "it selects nothing")
-    backwards = [cut.axis for cut in cuts if cut.backwards]
-    if backwards:
-        count = len(backwards)
-        dy = emit.slice(dy, backwards, [-1] * count, [-(2**31)] * count, [-1] * count)
-    for cut in cuts:
-        dy = _interleave_zeros(emit, dy, cut)
-        spread = cut.first + cut.count * cut.stride
-        before[cut.axis], after[cut.axis] = cut.first, max(cut.size - spread, 0)
-        if spread > cut.size:  # zeros behind the last element that the axis has no room for
-            dy = emit.slice(dy, [cut.axis], [0], [cut.size - cut.first], [1])
-    return (emit.graph.narrow(emit.pad(dy, before, after), emit.shape(x)), *none)
+    repeats = emit.setting(node, 1)
+    if repeats is None:
+        emit.unsupported(node, "repeats are missing")
+    split: list[int | str | None] = []
+    summed = []
+    for axis, (count, size) in enumerate(zip(np.asarray(repeats).tolist(), emit.shape(x), strict=True)):
+        if count != 1:
+            summed.append(len(split))
+            split.append(count)
+            (size,) = emit.sizes(x, [axis], node)  # noqa: PLW2901 - the same size, known to be a number
+        split.append(size)
+    if not summed:
+        return dy, None
+    free = sum(not isinstance(size, int) for size in split)
+    if free > 1:
+        emit.unsupported(node, f"its input has the shape {emit.shape(x)}, expected at most one open size")
+    apart = emit.op("Reshape", dy, emit.ints([size if isinstance(size, int) else -1 for size in split]))
+    return emit.graph.narrow(emit.sum(apart, summed, keepdims=False), emit.shape(x)), None
 
 
-def _slices(emit: Emit, node: Node) -> list[tuple[int, int, int, int]]:
-    """Read (axis, start, end, step) of a Slice."""
-    starts, ends, axes, steps = (emit.setting(node, index) for index in range(1, 5))
-    if starts is None or ends is None:
-        emit.unsupported(node, "starts or ends are missing")
-    count = starts.size
-    axes = np.arange(count) if axes is None else axes
-    steps = np.ones(count, np.int64) if steps is None else steps
-    rank = emit.rank(node.inputs[0])
-    rows = zip(axes.tolist(), starts.tolist(), ends.tolist(), steps.tolist(), strict=True)
-    return [(axis % rank, start, end, step) for axis, start, end, step in rows]
-
-
-def _cut(axis: int, size: int, start: int, end: int, step: int) -> Cut:
-    taken = range(size)[start:end:step]
-    first = min(taken, default=0)
-    return Cut(axis, size, first, abs(step), len(taken), step < 0)
-
-
-def _interleave_zeros(emit: Emit, dy: str, cut: Cut) -> str:
-    """Put ``stride - 1`` zeros behind each element along an axis.
-
-    Along the last axis by an outer product with (1, 0, ...), which is several times faster than padding
-    single elements.
-    """
-    if cut.stride == 1:
-        return dy
-    shape = emit.shape(dy)
-    spread = (*shape[: cut.axis], cut.count * cut.stride, *shape[cut.axis + 1 :])
-    if cut.axis == len(shape) - 1:
-        row = emit.number([[1.0] + [0.0] * (cut.stride - 1)], dy)
-        apart = emit.op("MatMul", emit.op("Reshape", dy, emit.ints([-1, 1])), row)
-    else:
-        split = emit.reshape(dy, (*shape[: cut.axis + 1], 1, *shape[cut.axis + 1 :]))
-        behind = [0] * (len(shape) + 1)
-        behind[cut.axis + 1] = cut.stride - 1
-        apart = emit.pad(split, [0] * len(behind), behind)
-    return emit.reshape(apart, spread)
-
-
-def pad_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x with a border;  dx = dy without it``, and for reflect and edge the border folded back in.
-
-    Constant borders of negative width (crops) get zeros back.
-    """
+def depth_to_space_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = blocks of channels laid out in space;  dx = dy with each block of space back in its channels``."""
     x = node.inputs[0]
-    pads, axes_given = emit.setting(node, 1), emit.setting(node, 3)
-    if pads is None:
-        emit.unsupported(node, "pads are missing")
-    if node.wants(2):
-        emit.unsupported(node, "the gradient to its fill value is not available")
-    rank = emit.rank(x)
-    axes = list(range(rank)) if axes_given is None else [int(axis) % rank for axis in axes_given]
-    before, after = pads[: len(axes)].tolist(), pads[len(axes) :].tolist()
-    mode = str(node.attributes.get("mode", "constant"))
-    padded = [(axis, b, a) for axis, b, a in zip(axes, before, after, strict=True) if b or a]
-    for axis, b, a in padded:
-        if mode == "constant":
-            dy = _unpad(emit, dy, axis, b, a)
-        elif min(b, a) < 0:
-            emit.unsupported(node, f"mode {mode!r} with a border of negative width")
-        else:
-            (size,) = emit.sizes(x, [axis], node)
-            dy = _fold_back(emit, dy, axis, size, b, a, mode)
-    return (emit.graph.narrow(dy, emit.shape(x)), *(None for _ in node.inputs[1:]))
+    block = int(node.attributes["blocksize"])
+    if str(node.attributes.get("mode", "DCR")) == "DCR":
+        return (emit.graph.narrow(emit.op("SpaceToDepth", dy, blocksize=block), emit.shape(x)),)
+    channels, height, width = emit.sizes(x, [1, 2, 3], node)
+    batch = emit.shape(x)[0]
+    apart = emit.reshape(dy, (batch, channels // block**2, height, block, width, block))
+    return (emit.reshape_like(emit.transpose(apart, [0, 1, 3, 5, 2, 4]), x),)
 
 
-def _unpad(emit: Emit, dy: str, axis: int, before: int, after: int) -> str:
-    rank = emit.rank(dy)
-    end = -after if after > 0 else np.iinfo(np.int64).max
-    if before > 0 or after > 0:
-        dy = emit.slice(dy, [axis], [max(before, 0)], [int(end)], [1])
-    widths = [[max(-side, 0) if at == axis else 0 for at in range(rank)] for side in (before, after)]
-    return emit.pad(dy, *widths)
-
-
-def _fold_back(emit: Emit, dy: str, axis: int, size: int, before: int, after: int, mode: str) -> str:
-    """Add border elements to those they were copied from: a product with the copying matrix, per axis."""
-    source = np.pad(np.arange(size), (before, after), mode=mode)  # type: ignore[call-overload]  # ONNX's names are numpy's
-    copies = np.eye(size)[source]
-    rank = emit.rank(dy)
-    to_last = [*(at for at in range(rank) if at != axis), axis]
-    folded = emit.op("MatMul", emit.transpose(dy, to_last), emit.number(copies, dy))
-    return emit.transpose(folded, [int(at) for at in np.argsort(to_last)])
+def space_to_depth_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = blocks of space laid out in channels;  dx = dy with each block of channels back in space``."""
+    dx = emit.op("DepthToSpace", dy, blocksize=int(node.attributes["blocksize"]), mode="DCR")
+    return (emit.graph.narrow(dx, emit.shape(node.inputs[0])),)
