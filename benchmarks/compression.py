@@ -106,17 +106,35 @@ def recipe_of(name: str, task: Task) -> Recipe:
     return at(load_recipe(ROOT / "recipes" / task.network / f"{name}.yaml"), task)
 
 
-def timed(prepared: Prepared, what: str, work: Callable[[], nn.Module]) -> tuple[nn.Module, float]:
-    """Run training work, or take up what an earlier run kept; the seconds are those of the run that trained."""
+def timed(
+    prepared: Prepared, finished: str, work: Callable[[Prepared], nn.Module]
+) -> tuple[nn.Module, float | None]:
+    """Run training work, or take up what an earlier run kept under ``finished``.
+
+    Returns
+    -------
+    the model, and the seconds of the run that trained it; None where that run did not take its time
+    """
     kept = prepared.checkpoints
-    key = checkpoint_key("seconds", what, step_key(prepared, len(prepared.recipe.steps) - 1))
-    start = time.perf_counter()
-    model = work()
+    key = checkpoint_key("seconds", finished)
+    if kept.load(finished) is None:
+        start = time.perf_counter()
+        model = work(prepared)
+        kept.save(key, {"seconds": torch.tensor(time.perf_counter() - start)})
+    else:
+        model = work(prepared)
     known = kept.load(key)
-    if known is None:
-        known = {"seconds": torch.tensor(time.perf_counter() - start)}
-        kept.save(key, known)
-    return model, float(known["seconds"])
+    return model, None if known is None else float(known["seconds"])
+
+
+def last_step_key(prepared: Prepared) -> str:
+    """Return the checkpoint name of the compressed model."""
+    return step_key(prepared, len(prepared.recipe.steps) - 1)
+
+
+def dense_key(prepared: Prepared) -> str:
+    """Return the checkpoint name of the dense control."""
+    return checkpoint_key("dense control", last_step_key(prepared))
 
 
 def dense_control(prepared: Prepared) -> nn.Module:
@@ -124,7 +142,7 @@ def dense_control(prepared: Prepared) -> nn.Module:
     recipe = prepared.recipe
     tunings: list[FineTuning] = [s.fine_tune for s in recipe.steps if getattr(s, "fine_tune", None)]
     model = trainable_copy(prepared.reference)
-    key = checkpoint_key("dense control", step_key(prepared, len(recipe.steps) - 1))
+    key = dense_key(prepared)
     if (known := prepared.checkpoints.load(key)) is not None:
         restore(model, known)
         return model
@@ -206,7 +224,7 @@ def measure(task: Task) -> Measured:
     retrain = maps_of(other.reference, pixels, aim.targets, layer)
     for name in RECIPES:
         prepared = prepare(recipe_of(name, task), silent, kept)
-        model, seconds = timed(prepared, "compress", partial(compress, prepared))
+        model, seconds = timed(prepared, last_step_key(prepared), compress)
         with tempfile.TemporaryDirectory() as out:
             exported = finish(prepared, model, Path(out))
             artifact = Artifact.open(exported.path)
@@ -228,7 +246,7 @@ def measure(task: Task) -> Measured:
             }
         results[name] = figures
     results[MATCHED] |= differences(values[MATCHED], values[UNMATCHED])
-    dense, seconds = timed(prepared, "dense control", partial(dense_control, prepared))
+    dense, seconds = timed(prepared, dense_key(prepared), dense_control)
     own = maps_of(dense, pixels, aim.targets, layer)
     results["control_dense_finetune"] = compared(prepared, dense, aim, own, retrain) | {"seconds": seconds}
     results["control_retrain"] = compared(prepared, other.reference, aim, retrain, retrain)

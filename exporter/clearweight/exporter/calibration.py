@@ -160,12 +160,17 @@ def null_distribution(values: NDArray[np.float64], runtime_floor: NDArray[np.flo
     return NullDistribution(
         mean=float(defined.mean()),
         std=float(defined.std()),
-        quantiles=tuple(float(q) for q in np.quantile(defined, np.linspace(0.0, 1.0, 101))),
+        quantiles=tuple(_short(q) for q in np.quantile(defined, np.linspace(0.0, 1.0, 101))),
         autocorrelation=autocorrelation(defined, LAGS),
         runtime_floor=float(np.quantile(floor, 0.99)) if len(floor) else 0.0,
         samples=len(values),
         undefined=int(np.isnan(values).sum()),
     )
+
+
+def _short(value: float) -> float:
+    """Keep six digits of a quantile: more say nothing, and the manifest travels to every device."""
+    return float(f"{value:.6g}")
 
 
 def drift_null(
