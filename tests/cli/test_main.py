@@ -17,6 +17,7 @@ LISTED = (
     "report",
     "serve",
     "bench",
+    "tune",
     "demo",
 )
 

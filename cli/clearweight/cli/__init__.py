@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from clearweight.cli import bench, demo, explain, explain_check, export, inspect, report, serve, verify
+from clearweight.cli import bench, demo, explain, explain_check, export, inspect, report, serve, tune, verify
 
 VERBS: dict[str, Callable[..., Any]] = {
     "export": export.export,
@@ -14,6 +14,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "report": report.report,
     "serve": serve.serve,
     "bench": bench.bench,
+    "tune": tune.tune,
     "demo": demo.demo,
 }
 

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearweight.artifact import CodedTensor, Explainer, Ledger, WeightsReport, write_weights
+from clearweight.exporter.autodiff import COMMITTED
 from clearweight.exporter.compress import coded_tensors
+from clearweight.exporter.device_profile import read_profile
 from clearweight.exporter.errors import ConstraintError, RecipeError
 from clearweight.exporter.evaluate.onnx_module import OnnxModule
 from clearweight.exporter.explain import (
@@ -97,6 +99,7 @@ def explainer(model: onnx.ModelProto, recipe: Recipe, method: str) -> ExplainGra
         method,
         layer=recipe.feature_layer if feature_level else None,
         settings=recipe.explainer_settings.get(method, {}),
+        costs=COMMITTED if recipe.device_profile is None else read_profile(recipe.device_profile).costs(),
     )
 
 

@@ -1,5 +1,6 @@
 """The way of the data, offline: prepare, compress, emit, calibrate, write."""
 
+import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -87,7 +88,12 @@ def environment(recipe: Recipe) -> dict[str, str]:
         "machine": platform.machine(),
         "seed": str(recipe.seed),
         "threads": str(recipe.threads),
+        "device_profile": "committed" if recipe.device_profile is None else _digest(recipe.device_profile),
     }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

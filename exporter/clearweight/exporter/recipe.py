@@ -225,6 +225,7 @@ class Recipe(_Section):
     default_explainer: str = "input_x_gradient"
     explainer_settings: dict[str, dict[str, float]] = {}
     feature_layer: str | None = None
+    device_profile: Path | None = None
     fidelity: FidelitySection = FidelitySection()
     canaries: CanarySection = CanarySection()
     report: ReportSection = ReportSection()

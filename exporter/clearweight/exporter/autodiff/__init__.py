@@ -1,5 +1,6 @@
 """Differentiate ONNX graphs: ONNX in, ONNX out, standard operators only, no torch."""
 
+from clearweight.exporter.autodiff.cost import COMMITTED, CostTable
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.errors import (
     AutodiffError,
@@ -16,12 +17,14 @@ from clearweight.exporter.autodiff.value_type import Shape, ValueType
 from clearweight.exporter.autodiff.walker import pull_back
 
 __all__ = [
+    "COMMITTED",
     "MAX_OPSET",
     "MIN_OPSET",
     "NON_DIFFERENTIABLE",
     "RULES",
     "UNSUPPORTED",
     "AutodiffError",
+    "CostTable",
     "Emit",
     "Graph",
     "Node",

@@ -6,16 +6,16 @@ order matters. On a processor with other vector widths the best choice can diffe
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from math import prod
 from types import MappingProxyType
-from typing import Literal
 
-ConvolutionKernel = Literal["flipped", "transposed"]
-PoolingKernel = Literal["match", "unpool"]
+# Shape class -> kernel -> time; the cheapest is taken.
+Costs = Mapping[str, Mapping[str, float]]
 
 # Gradient of a convolution at stride 1: time relative to ConvTranspose. A convolution with the flipped weight
 # uses the blocked layout, which pads channels to full blocks: lost work when they are few or odd.
-CONVOLUTION_COST: Mapping[str, Mapping[ConvolutionKernel, float]] = MappingProxyType(
+CONVOLUTION_COST: Costs = MappingProxyType(
     {
         "depthwise": {"transposed": 1.0, "flipped": 0.34},  # 64 and 144 channels, 3x3
         "grouped": {"transposed": 1.0, "flipped": 1.26},  # 128 channels in 32 groups, 3x3
@@ -30,12 +30,15 @@ CONVOLUTION_COST: Mapping[str, Mapping[ConvolutionKernel, float]] = MappingProxy
 
 # Gradient of max pooling whose windows tile the input: time relative to Indices + MaxUnpool, by the number of
 # elements per sample. MaxPool with Indices leaves the fast layout; finding the first match has more nodes.
-POOLING_COST: Mapping[str, Mapping[PoolingKernel, float]] = MappingProxyType(
+POOLING_COST: Costs = MappingProxyType(
     {
         "small": {"unpool": 1.0, "match": 1.7},  # 50 x 8 x 8
         "large": {"unpool": 1.0, "match": 0.7},  # 20 x 24 x 24: 1.2 at batch 1, 0.4 at batch 16
     }
 )
+
+# Masks of activations between blocked convolutions, whole networks: MobileNetV2 at 224 x 224.
+MASK_COST: Costs = MappingProxyType({"blocked": {"plain": 1.0, "scaled": 0.8}})
 
 _BLOCK = 16
 _LARGE_ELEMENTS = 8192
@@ -65,15 +68,43 @@ def keeps_blocks(shape: Sequence[object]) -> bool:
     )
 
 
-def convolution_kernel(
-    channels_out: int, channels_in: int, kernel: Sequence[int], group: int
-) -> ConvolutionKernel:
-    """Choose how the gradient of a convolution at stride 1 is computed."""
-    costs = CONVOLUTION_COST[convolution_class(channels_out, channels_in, kernel, group)]
+@dataclass(frozen=True)
+class CostTable:
+    """What the kernels of a gradient cost on one kind of machine.
+
+    Attributes
+    ----------
+    convolution : class -> ``transposed`` (ConvTranspose) or ``flipped`` (Conv with the weight read backwards)
+    pooling : class -> ``unpool`` (Indices and MaxUnpool) or ``match`` (compare strided slices)
+    mask : class -> ``plain`` (element by element) or ``scaled`` (behind a convolution that scales each channel)
+    """
+
+    convolution: Costs
+    pooling: Costs
+    mask: Costs
+
+    def convolution_kernel(
+        self, channels_out: int, channels_in: int, kernel: Sequence[int], group: int
+    ) -> str:
+        """Choose how the gradient of a convolution at stride 1 is computed."""
+        return _cheapest(self.convolution[convolution_class(channels_out, channels_in, kernel, group)])
+
+    def pooling_kernel(self, sizes: Sequence[int]) -> str:
+        """Choose how the gradient of a tiling max pooling is computed; ``sizes`` are those of one sample."""
+        return _cheapest(self.pooling[pooling_class(sizes)])
+
+    def keeps_blocks(self, shape: Sequence[object]) -> bool:
+        """Tell whether masks and sums of this shape are computed in the blocked layout."""
+        return keeps_blocks(shape) and _cheapest(self.mask["blocked"]) == "scaled"
+
+
+def pooling_class(sizes: Sequence[int]) -> str:
+    """Name the shape class of a tiling max pooling."""
+    return "large" if prod(sizes) >= _LARGE_ELEMENTS else "small"
+
+
+def _cheapest(costs: Mapping[str, float]) -> str:
     return min(costs, key=lambda kernel: costs[kernel])
 
 
-def pooling_kernel(sizes: Sequence[int]) -> PoolingKernel:
-    """Choose how the gradient of a tiling max pooling is computed; ``sizes`` are those of one sample."""
-    costs = POOLING_COST["large" if prod(sizes) >= _LARGE_ELEMENTS else "small"]
-    return min(costs, key=lambda kernel: costs[kernel])
+COMMITTED = CostTable(CONVOLUTION_COST, POOLING_COST, MASK_COST)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from clearweight.exporter.autodiff.cost import keeps_blocks
+from clearweight.exporter.autodiff.cost import COMMITTED, CostTable
 from clearweight.exporter.autodiff.errors import UnknownShapeError, UnsupportedOpError
 from clearweight.exporter.autodiff.graph import Graph
 from clearweight.exporter.autodiff.node import Node
@@ -21,11 +21,12 @@ class Emit:
     """Adds operators to a graph; each method returns the name of the new value.
 
     ``straight_through`` tells whether a rule passed a rounding as if it were the identity, so that what was added is
-    the derivative of a surrogate.
+    the derivative of a surrogate. ``costs`` decides between kernels that compute the same.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, costs: CostTable = COMMITTED) -> None:
         self.graph = graph
+        self.costs = costs
         self.straight_through = False
 
     # Reading -------------------------------------------------------------------------------------------
@@ -251,7 +252,7 @@ class Emit:
         convolution that only scales each channel, a runtime fuses it, and the value stays where it is.
         """
         shape = self.graph.type(value).shape or ()
-        if not keeps_blocks(shape) or self.graph.type(value).dtype != np.float32:
+        if not self.costs.keeps_blocks(shape) or self.graph.type(value).dtype != np.float32:
             return self.op("HardSigmoid", value, alpha=slope, beta=offset)
         (channels,) = self.sizes(value, [1], "a mask")
         weight = self.filled([channels, 1, 1, 1], slope)
@@ -269,7 +270,7 @@ class Emit:
         A mean has a kernel in the blocked layout, a sum has none.
         """
         shape = self.shape(value)
-        if not keeps_blocks(shape):
+        if not self.costs.keeps_blocks(shape):
             return self.sum(value, range(2, len(shape)), keepdims=False), 1
         places = prod(self.sizes(value, range(2, len(shape)), "a sum over space"))
         return self.op("Flatten", self.op("GlobalAveragePool", value)), places

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import onnx
 
+from clearweight.exporter.autodiff import COMMITTED, CostTable
 from clearweight.exporter.explain import (
     deconvnet,
     ewa,
@@ -91,6 +92,7 @@ def build(
     settings: Mapping[str, float] = MappingProxyType({}),
     unit: Unit | None = None,
     contrast: bool = False,
+    costs: CostTable = COMMITTED,
 ) -> ExplainGraph:
     """Build the explain graph of a classifier.
 
@@ -106,6 +108,7 @@ def build(
     unit : explain this channel of a layer instead of a logit; the graph then has no ``target``
     contrast : explain a weighted sum of logits instead of one: the graph takes the weights as ``cotangent``,
         FLOAT [N, C], in the place of ``target``; +1 and -1 at two classes explain one against the other
+    costs : which kernel computes what, by default as measured on x86 with AVX-512; it never changes the result
 
     Raises
     ------
@@ -127,7 +130,7 @@ def build(
     choice = Choice(layer, {**explainer.settings, **settings})
     if unit is not None and contrast:
         raise NotApplicableError("A unit and a contrast of logits were asked for, expected one of them.")
-    emit, classifier = open_classifier(model, unit=unit, contrast=contrast)
+    emit, classifier = open_classifier(model, unit=unit, contrast=contrast, costs=costs)
     made = explainer.attribute(emit, classifier, choice)
     own_outputs = emit.graph.outputs
     outputs = [EXPLAIN, *own_outputs]

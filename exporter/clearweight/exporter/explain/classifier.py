@@ -6,7 +6,17 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from clearweight.exporter.autodiff import NON_DIFFERENTIABLE, RULES, Emit, Graph, OpKey, ValueType, pull_back
+from clearweight.exporter.autodiff import (
+    COMMITTED,
+    NON_DIFFERENTIABLE,
+    RULES,
+    CostTable,
+    Emit,
+    Graph,
+    OpKey,
+    ValueType,
+    pull_back,
+)
 from clearweight.exporter.autodiff.walker import Rule
 from clearweight.exporter.explain.errors import NotApplicableError
 from clearweight.exporter.explain.unit import Unit, unit_scores
@@ -64,7 +74,11 @@ class Classifier:
 
 
 def open_classifier(
-    model: onnx.ModelProto, *, unit: Unit | None = None, contrast: bool = False
+    model: onnx.ModelProto,
+    *,
+    unit: Unit | None = None,
+    contrast: bool = False,
+    costs: CostTable = COMMITTED,
 ) -> tuple[Emit, Classifier]:
     """Open a model for explaining and add the choice of what is explained.
 
@@ -72,6 +86,7 @@ def open_classifier(
     ----------
     unit : explain this channel instead of a logit
     contrast : take the weights of the logits as an input ``cotangent`` instead of a target
+    costs : which kernel computes what
 
     Raises
     ------
@@ -79,7 +94,7 @@ def open_classifier(
         The model is no classifier with one float input and logits [N, C], or there is no such unit.
     """
     graph = Graph(model)
-    emit = Emit(graph)
+    emit = Emit(graph, costs)
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
         raise NotApplicableError(
             f"The model has inputs {graph.inputs} and outputs {graph.outputs}, expected one input and logits."

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 
-from clearweight.exporter.autodiff.cost import keeps_blocks
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.walker import Gradients
@@ -61,7 +60,7 @@ def clip_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     none = tuple(None for _ in node.inputs[1:])
     bounds = clip_bounds(emit, node)
     if bounds is not None:
-        if keeps_blocks(emit.graph.type(y).shape or ()):
+        if emit.costs.keeps_blocks(emit.graph.type(y).shape or ()):
             below = below_bound(emit, y, bounds[1], dy)
             return emit.op("Mul", below, emit.ramp(y, _STEEP, -bounds[0] * _STEEP)), *none
         inside = _inside(emit, y, *bounds)

@@ -8,7 +8,6 @@ the cost table.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clearweight.exporter.autodiff.cost import convolution_kernel
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.walker import Gradients
@@ -76,7 +75,7 @@ def _conv_data_gradient(emit: Emit, node: Node, dy: str) -> str:
         for side in (window.before, window.after)
     ]
     if unit and min(*pads[0], *pads[1]) >= 0:
-        chosen = convolution_kernel(channels_out, channels_in * group, window.kernel, group)
+        chosen = emit.costs.convolution_kernel(channels_out, channels_in * group, window.kernel, group)
         if chosen == "flipped":
             return emit.op(
                 "Conv",

@@ -3,7 +3,6 @@
 import numpy as np
 import onnx
 
-from clearweight.exporter.autodiff.cost import pooling_kernel
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.rules.convolution import Window, window_of
@@ -18,7 +17,9 @@ def max_pool_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     window = window_of(emit, node, kernel)
     chosen = "scatter"
     if _tiles(emit, node, window):
-        chosen = pooling_kernel(emit.sizes(node.inputs[0], range(1, emit.rank(node.inputs[0])), node))
+        chosen = emit.costs.pooling_kernel(
+            emit.sizes(node.inputs[0], range(1, emit.rank(node.inputs[0])), node)
+        )
     if chosen == "match":
         return (_first_match(emit, node, dy, window),)
     if chosen == "unpool":
