@@ -19,6 +19,9 @@ def bench(
     ] = None,
     batch: Annotated[int, typer.Option(help="Rows per call.", min=1)] = 1,
     threads: Annotated[int, typer.Option(help="ONNX Runtime threads.", min=1)] = 1,
+    fixed_batch: Annotated[
+        bool, typer.Option("--fixed-batch", help="Plan the sessions for this many rows alone.")
+    ] = False,
     seconds: Annotated[float, typer.Option(help="How long each is called.", min=0.0)] = 3.0,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
@@ -36,7 +39,7 @@ def bench(
     for path in find_artifacts(directory):
         artifact = Artifact.open(path)
         for method in (PREDICT, *chosen(artifact, methods)):
-            workload = Workload(str(path), method, batch, threads, seconds)
+            workload = Workload(str(path), method, batch, threads, seconds, fixed_batch=fixed_batch)
             found.append((artifact, measure(workload)))
     if json:
         typer.echo(json_format.dumps({"machine": machine(), "rows": [_row(*one) for one in found]}, indent=1))

@@ -33,6 +33,7 @@ class Workload:
     directory : one artifact
     method : explainer, or ``predict``
     steps : for explainers that take them; None is the manifest's
+    fixed_batch : plan the sessions for ``batch`` rows alone
     batch, threads : rows per call, ONNX Runtime threads
     seconds : how long to call; at least 20 calls are made
     """
@@ -43,6 +44,7 @@ class Workload:
     threads: int
     seconds: float
     steps: int | None = None
+    fixed_batch: bool = False
 
 
 @dataclass(frozen=True)
@@ -107,9 +109,12 @@ def _processor() -> str:
 
 
 def _run(workload: Workload, spawned: float) -> Latency:
-    with Engine(
-        workload.directory, EngineOptions(threads=workload.threads, low_fidelity="annotate")
-    ) as engine:
+    options = EngineOptions(
+        threads=workload.threads,
+        fixed_batch=workload.batch if workload.fixed_batch else 0,
+        low_fidelity="annotate",
+    )
+    with Engine(workload.directory, options) as engine:
         x = _probes(Path(workload.directory), workload.batch)
 
         def call() -> object:

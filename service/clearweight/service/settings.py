@@ -26,6 +26,8 @@ class Settings(BaseSettings):
     """gRPC; 0 takes a free port."""
     threads: int = Field(default=1, ge=1)
     """ONNX Runtime threads per run."""
+    fixed_batch: int = Field(default=0, ge=0)
+    """Plan sessions for this many rows, and run other requests in pieces; 0 plans for any number."""
     predict_workers: int = Field(default=2, ge=1)
     """Predict runs at a time."""
     predict_queue: int = Field(default=64, ge=0)
@@ -65,6 +67,7 @@ class Settings(BaseSettings):
         """Return the engine's part."""
         return EngineOptions(
             threads=self.threads,
+            fixed_batch=self.fixed_batch,
             low_fidelity=self.low_fidelity,
             integrity_interval=self.integrity_interval,
             shadow=self.shadow,

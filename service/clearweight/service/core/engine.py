@@ -67,6 +67,7 @@ class Engine:
         self.repository = Repository(
             Path(directory),
             threads=self.options.threads,
+            fixed_batch=self.options.fixed_batch,
             low_fidelity=self.options.low_fidelity,
             observer=self.observer,
         )

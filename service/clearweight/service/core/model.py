@@ -42,6 +42,8 @@ class Model:
     threads : int
         ONNX Runtime threads per run.
     observer : Observer
+    fixed_batch : int
+        Rows that sessions are planned for; 0 for any number.
 
     Raises
     ------
@@ -50,7 +52,7 @@ class Model:
         do not fit the graphs.
     """
 
-    def __init__(self, artifact: Artifact, *, threads: int, observer: Observer) -> None:
+    def __init__(self, artifact: Artifact, *, threads: int, observer: Observer, fixed_batch: int = 0) -> None:
         manifest = artifact.manifest
         self.manifest = manifest
         self.name, self.version = manifest.name, manifest.version
@@ -59,6 +61,7 @@ class Model:
         self.output_datatypes = {spec.name: spec.datatype for spec in manifest.outputs}
         self.sha256 = manifest.manifest_sha256
         self._artifact, self._threads, self._observer = artifact, threads, observer
+        self._fixed_batch = fixed_batch
         self._predict = self._session("predict.onnx", (*self.input_names,), self.output_names)
         self._explainers: dict[str, Session] = {}
         self._drawn: dict[str, tuple[tuple[int, ...], dict[str, NDArray[np.float32]]]] = {}
@@ -76,7 +79,9 @@ class Model:
 
     def _session(self, file: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Session:
         try:
-            session = Session(self._artifact.graph(file), self._artifact.weights(), self._threads)
+            session = Session(
+                self._artifact.graph(file), self._artifact.weights(), self._threads, self._fixed_batch
+            )
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise LoadError(f"ONNX Runtime cannot load {file} of {self.name!r}: {error}") from error
         if set(session.inputs) != set(inputs) or not set(outputs) <= set(session.outputs):

@@ -11,12 +11,16 @@ from clearweight.service.core.types import Limits
 class EngineOptions:
     """How an engine runs; every default suits a small device.
 
+    ``fixed_batch`` plans every session for that many rows, which is fastest on a device that always asks for as many
+    (1 on most); other requests are run in pieces. 0 plans for any number.
+
     ``shadow`` is the share of rows also run through the uncompressed reference (0 switches it off),
     ``shadow_cpu_share`` what share of one core that may take. ``integrity_interval`` is seconds between self-tests
     after the one at load, 0 for none. ``false_alarm_interval_days`` is for all drift charts of the device together.
     """
 
     threads: int = 1
+    fixed_batch: int = 0
     low_fidelity: str = "refuse"
     integrity_interval: float = 0.0
     shadow: float = 0.0

@@ -68,14 +68,16 @@ class Repository:
         ``root`` holds no artifact.
     """
 
-    def __init__(self, root: Path, *, threads: int, low_fidelity: str, observer: Observer) -> None:
+    def __init__(
+        self, root: Path, *, threads: int, low_fidelity: str, observer: Observer, fixed_batch: int = 0
+    ) -> None:
         try:
             found = find_artifacts(root)
         except ArtifactError as error:
             raise NotFoundError(str(error)) from error
         self._slots: dict[str, dict[str, Slot]] = {}
         for path in found:
-            slot = _load(path, threads=threads, low_fidelity=low_fidelity, observer=observer)
+            slot = _load(path, threads, fixed_batch, low_fidelity, observer)
             versions = self._slots.setdefault(slot.name, {})
             if slot.version in versions:
                 other = versions[slot.version].path
@@ -126,9 +128,9 @@ class Repository:
         return versions
 
 
-def _load(path: Path, *, threads: int, low_fidelity: str, observer: Observer) -> Slot:
+def _load(path: Path, threads: int, fixed_batch: int, low_fidelity: str, observer: Observer) -> Slot:
     try:
-        model = Model(Artifact.open(path), threads=threads, observer=observer)
+        model = Model(Artifact.open(path), threads=threads, observer=observer, fixed_batch=fixed_batch)
     except (ArtifactError, LoadError, OSError) as error:
         return Slot(path.parent.name, path.name, path, None, str(error), low_fidelity)
     return Slot(model.name, model.version, path, model, "", low_fidelity)

@@ -16,6 +16,8 @@ from clearweight.artifact import WeightsReader
 
 ort.disable_telemetry_events()
 
+_BATCH = "N"  # as the exporter names the batch axis of every graph
+
 
 class Session:
     """One graph ready to run.
@@ -28,14 +30,20 @@ class Session:
         Decoded tensor by tensor, and only for the time the session takes to copy them.
     threads : int
         Threads per run.
+    batch : int
+        Rows that the session is planned for, 0 for any number. With the number known, a runtime keeps masks and sums
+        of the backward pass in the blocked layout of convolutions; other requests are run in pieces of this size.
     """
 
-    def __init__(self, graph: bytes, weights: WeightsReader, threads: int) -> None:
+    def __init__(self, graph: bytes, weights: WeightsReader, threads: int, batch: int = 0) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if batch:
+            options.add_free_dimension_override_by_name(_BATCH, batch)
+        self._batch = batch
         names, values = [], []
         for name, tensor in weights.tensors():
             names.append(name)
@@ -45,10 +53,26 @@ class Session:
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
+        # What is shared by the rows (path points, noise, masks) has another, open first axis.
+        self._by_row = frozenset(
+            n.name for n in self._session.get_inputs() if n.shape and n.shape[0] == batch
+        )
 
     def run(
         self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
     ) -> list[NDArray[Any]]:
         """Run once; ``outputs`` None returns all in the graph's order. Safe from several threads."""
-        result: list[NDArray[Any]] = self._session.run(outputs, feed)
-        return result
+        rows = next((len(feed[name]) for name in self._by_row), 0) if self._batch else 0
+        if rows == self._batch:
+            result: list[NDArray[Any]] = self._session.run(outputs, feed)
+            return result
+        pieces = [
+            self._session.run(outputs, self._piece(feed, start, rows))
+            for start in range(0, rows, self._batch)
+        ]
+        return [np.concatenate(parts)[:rows] for parts in zip(*pieces, strict=True)]
+
+    def _piece(self, feed: Mapping[str, NDArray[Any]], start: int, rows: int) -> dict[str, NDArray[Any]]:
+        """Cut as many rows as the session is planned for; behind the end the last row is repeated."""
+        places = np.minimum(np.arange(start, start + self._batch), rows - 1)
+        return {name: values[places] if name in self._by_row else values for name, values in feed.items()}

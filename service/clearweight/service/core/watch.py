@@ -61,7 +61,12 @@ class Watch:
         ours_told = Artifact.open(slot.path, verify=False).canaries().logits_reference
         if not np.array_equal(ours_told, beside.canaries().logits_reference):
             raise LoadError(f"{path.name} is not the reference that this artifact was compared with.")
-        reference = Model(beside, threads=self._options.threads, observer=self._observer)
+        reference = Model(
+            beside,
+            threads=self._options.threads,
+            observer=self._observer,
+            fixed_batch=self._options.fixed_batch,
+        )
         theirs = reference.manifest
         if (theirs.inputs, theirs.outputs, theirs.default_explainer) != (
             ours.inputs,
