@@ -9,7 +9,7 @@ that has seen an input before flatters pooling by index.
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
@@ -28,7 +28,7 @@ from benchmarks import torch_gradient
 from benchmarks.networks import INPUT_SHAPES, network
 from benchmarks.peak_memory import peak_increment
 from benchmarks.row import Row
-from benchmarks.turns import take_turns
+from benchmarks.turns import Function, take_turns
 from clearweight.artifact import explain_inputs
 from clearweight.exporter.explain import ExplainGraph, build
 from clearweight.exporter.graph import session, to_onnx
@@ -92,8 +92,9 @@ def _case(subject: Subject, threads: int, batch: int, method: str) -> str:
     return f"{subject.name}/t{threads}/b{batch}/{method}"
 
 
-def _explainer(graph: ExplainGraph, threads: int, batch: int) -> Callable[[NDArray[np.float32]], object]:
-    running, target = session(graph.model, threads=threads), np.full(batch, -1, np.int64)
+def _explainer(graph: ExplainGraph, threads: int, batch: int, fixed: int = 0) -> Function:
+    running = session(graph.model, threads=threads, fixed_batch=fixed)
+    target = np.full(batch, -1, np.int64)
 
     def explain(x: NDArray[np.float32]) -> object:
         return running.run(None, {"input": x, "target": target})
@@ -101,8 +102,8 @@ def _explainer(graph: ExplainGraph, threads: int, batch: int) -> Callable[[NDArr
     return explain
 
 
-def _predictor(subject: Subject, threads: int) -> Callable[[NDArray[np.float32]], object]:
-    running = session(subject.predict, threads=threads)
+def _predictor(subject: Subject, threads: int, fixed: int = 0) -> Function:
+    running = session(subject.predict, threads=threads, fixed_batch=fixed)
     return lambda x: running.run(None, {"input": x})
 
 
@@ -127,11 +128,20 @@ def _against_peers(
             "explain": _explainer(graph, threads, batch),
             "torch_export": lambda x: exported.run(None, {source: x}),
             "captum": by_captum,
+            "predict_fixed": _predictor(subject, threads, batch),
+            "explain_fixed": _explainer(graph, threads, batch, batch),
         },
         inputs,
         seconds=5.0 if quick else 25.0,
     )
     values = _over_predict(rounds)
+    # Sessions that are planned for this batch alone, as the graph that torch exports is.
+    planned = {
+        "explain_over_predict_fixed_batch": ("explain_fixed", "predict_fixed"),
+        "torch_export_over_explain_fixed_batch": ("torch_export", "explain_fixed"),
+    }
+    for metric, (one, other) in planned.items():
+        values[metric] = (float(np.median(rounds[one] / rounds[other])), "ratio")
     values["captum_over_explain"] = (float(np.median(rounds["captum"] / rounds["explain"])), "ratio")
     values["torch_export_over_explain"] = (
         float(np.median(rounds["torch_export"] / rounds["explain"])),

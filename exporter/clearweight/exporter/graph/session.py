@@ -3,19 +3,25 @@
 import onnx
 import onnxruntime as ort
 
+from clearweight.exporter.graph.shape import BATCH
+
 _ERRORS_ONLY = 3
 
 
-def session(model: onnx.ModelProto | bytes, *, threads: int = 1) -> ort.InferenceSession:
+def session(
+    model: onnx.ModelProto | bytes, *, threads: int = 1, fixed_batch: int = 0
+) -> ort.InferenceSession:
     """Open a self-contained model on the CPU.
 
-    Telemetry is off, the order of summation is fixed and worker threads do not spin while idle.
+    With ``fixed_batch`` it is planned for that many rows alone. Telemetry is off, the order of summation is fixed and worker threads do not spin while idle.
     """
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    if fixed_batch:
+        options.add_free_dimension_override_by_name(BATCH, fixed_batch)
     options.use_deterministic_compute = True
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
