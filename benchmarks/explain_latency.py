@@ -132,7 +132,7 @@ def _against_peers(
             "explain_fixed": _explainer(graph, threads, batch, batch),
         },
         inputs,
-        seconds=5.0 if quick else 25.0,
+        seconds=3.0 if quick else 10.0,
     )
     values = _over_predict(rounds)
     # Sessions that are planned for this batch alone, as the graph that torch exports is.
@@ -158,7 +158,7 @@ def _alone(subject: Subject, graph: ExplainGraph, threads: int, batch: int, *, q
     rounds = take_turns(
         {"predict": _predictor(subject, threads), "explain": _explainer(graph, threads, batch)},
         subject.inputs(batch),
-        seconds=5.0 if quick else 25.0,
+        seconds=3.0 if quick else 10.0,
     )
     yield from _rows(_case(subject, threads, batch, graph.method), _over_predict(rounds))
 
@@ -178,7 +178,7 @@ def _path(subject: Subject, graph: ExplainGraph, threads: int, *, quick: bool) -
             "predict": _predictor(subject, threads),
         },
         inputs,
-        seconds=5.0 if quick else 25.0,
+        seconds=3.0 if quick else 10.0,
     )
     values = _over_predict(rounds)
     values["over_batched_gradients"] = (float(np.median(rounds["explain"] / rounds["batched"])), "ratio")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Function = Callable[[NDArray[np.float32]], object]
 
-_LEAST_ROUNDS, _MOST_ROUNDS = 7, 150
+_LEAST_ROUNDS, _MOST_ROUNDS = 5, 150
 _TURN_SECONDS = 0.01
 
 
@@ -18,7 +18,7 @@ def take_turns(
 ) -> dict[str, NDArray[np.float64]]:
     """Time contenders in turn; seconds per call, one entry per round.
 
-    A turn is short, but at least one call; there are as many rounds as fit, between 7 and 150.
+    A turn is short, but at least one call; there are as many rounds as fit, between 5 and 150.
 
     Parameters
     ----------
@@ -29,7 +29,8 @@ def take_turns(
     counts, a_round = {}, 0.0
     for key, turn in turns.items():
         turn()  # the first call plans memory
-        one = _seconds(turn, 3)
+        one = _seconds(turn, 1)
+        one = _seconds(turn, 3) if one < _TURN_SECONDS else one
         counts[key] = max(1, int(_TURN_SECONDS / one))
         a_round += counts[key] * one
     rounds = min(max(int(seconds / a_round), _LEAST_ROUNDS), _MOST_ROUNDS)

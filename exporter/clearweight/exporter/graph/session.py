@@ -13,7 +13,8 @@ def session(
 ) -> ort.InferenceSession:
     """Open a self-contained model on the CPU.
 
-    With ``fixed_batch`` it is planned for that many rows alone. Telemetry is off, the order of summation is fixed and worker threads do not spin while idle.
+    With ``fixed_batch`` it is planned for that many rows alone. Telemetry is off, the order of summation is fixed and
+    worker threads do not spin while idle.
     """
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
