@@ -48,14 +48,17 @@ def test_rest_grpc_and_engine_give_the_same_numbers(server, models, exported, co
 
 def test_the_served_map_is_torchs_own_input_x_gradient(server, exported):
     """Over training, packing, graph differentiation, service and network: the map is still the module's."""
-    from clearweight.exporter.emission import Oracle
+    from clearweight.exporter.oracle import oracle
 
     prepared = exported.prepared
     inputs = prepared.test.inputs[:5]
     found = rest(server, "digits", "explain", inputs)
     x = prepared.inputs(prepared.test[:5]).numpy()
 
-    expected = Oracle(exported.compressed.plain, "input_x_gradient")(x, found["target"])
+    own = exported.compressed
+    by_torch = oracle(own.plain, own.graphs["input_x_gradient"], own.predict)
+    assert by_torch is not None
+    expected = by_torch(x, found["target"], {})
 
     assert np.allclose(found["explain"], expected, atol=1e-4 * np.abs(expected).max())
 
