@@ -148,7 +148,7 @@ def _against_peers(
         "ratio",
     )
     if threads == 1:
-        peaks = _peaks(subject, graph, batch, repeats=1 if quick else 5)
+        peaks = _peaks(subject, graph, batch, repeats=1 if quick else 3)
         values["explain_peak_over_predict_peak"] = (peaks["explain"] / peaks["predict"], "ratio")
     yield from _rows(_case(subject, threads, batch, graph.method), values)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-_RUNS = 20
+_RUNS = 3
 
 
 def peak_increment(model: Path, shape: tuple[int, ...]) -> int:

@@ -243,16 +243,16 @@ class Emit:
         every v above 3e-39, that is for every normal number; Greater and Cast cost two passes and a detour
         through bytes.
         """
-        return self.ramp(value, _LARGEST, 0.0)
+        return self.ramp("relu", value, _LARGEST, 0.0)
 
-    def ramp(self, value: str, slope: float, offset: float) -> str:
+    def ramp(self, kind: str, value: str, slope: float, offset: float) -> str:
         """Return ``max(0, min(1, slope v + offset))``; steep, it is a step.
 
         HardSigmoid by itself leaves the blocked layout of convolutions, which costs a reorder on both sides. Behind a
         convolution that only scales each channel, a runtime fuses it, and the value stays where it is.
         """
         shape = self.graph.type(value).shape or ()
-        if not self.costs.keeps_blocks(shape) or self.graph.type(value).dtype != np.float32:
+        if not self.costs.keeps_blocks(kind, shape) or self.graph.type(value).dtype != np.float32:
             return self.op("HardSigmoid", value, alpha=slope, beta=offset)
         (channels,) = self.sizes(value, [1], "a mask")
         weight = self.filled([channels, 1, 1, 1], slope)
@@ -270,7 +270,7 @@ class Emit:
         A mean has a kernel in the blocked layout, a sum has none.
         """
         shape = self.shape(value)
-        if not self.costs.keeps_blocks(shape):
+        if not self.costs.keeps_blocks("sum", shape):
             return self.sum(value, range(2, len(shape)), keepdims=False), 1
         places = prod(self.sizes(value, range(2, len(shape)), "a sum over space"))
         return self.op("Flatten", self.op("GlobalAveragePool", value)), places

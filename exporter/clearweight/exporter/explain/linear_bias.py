@@ -178,7 +178,7 @@ def clip_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Ter
     """Pair the bound with the cotangent wherever the input was clipped."""
     x, y = entry.node.inputs[0], entry.node.outputs[0]
     bounds = clip_bounds(emit, entry.node)
-    if bounds is not None and emit.costs.keeps_blocks(emit.graph.type(y).shape or ()):
+    if bounds is not None and emit.costs.keeps_blocks("clip", emit.graph.type(y).shape or ()):
         return _blocked_clip_offset(emit, entry, cotangents, bounds)
     bound = emit.op("Where", emit.op("Equal", x, y), emit.number(0, y), y)
     return _spread(emit, emit.op("Mul", cotangents[y], bound))

@@ -60,9 +60,9 @@ def clip_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     none = tuple(None for _ in node.inputs[1:])
     bounds = clip_bounds(emit, node)
     if bounds is not None:
-        if emit.costs.keeps_blocks(emit.graph.type(y).shape or ()):
+        if emit.costs.keeps_blocks("clip", emit.graph.type(y).shape or ()):
             below = below_bound(emit, y, bounds[1], dy)
-            return emit.op("Mul", below, emit.ramp(y, _STEEP, -bounds[0] * _STEEP)), *none
+            return emit.op("Mul", below, emit.ramp("clip", y, _STEEP, -bounds[0] * _STEEP)), *none
         inside = _inside(emit, y, *bounds)
         if inside is not None:
             return emit.op("Mul", dy, inside), *none
@@ -86,7 +86,7 @@ def clip_bounds(emit: Emit, node: Node) -> tuple[float, float] | None:
 
 def below_bound(emit: Emit, y: str, high: float, dy: str) -> str:
     """Return ``dy`` where ``y < high`` and 0 elsewhere."""
-    return emit.op("Mul", dy, emit.ramp(y, -_STEEP, high * _STEEP))
+    return emit.op("Mul", dy, emit.ramp("clip", y, -_STEEP, high * _STEEP))
 
 
 def _inside(emit: Emit, y: str, low: float, high: float) -> str | None:
