@@ -1,19 +1,20 @@
 """`clearweight tune`: a profile that an export takes up, and that changes graphs but no map."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
-from clearweight.exporter.device_profile import read_profile
+from clearweight.exporter.device_profile import DeviceProfile, read_profile
+from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.explain import build
 from clearweight.exporter.graph import session
+from tests.cli.conftest import Command
 
 
 @pytest.fixture(scope="module")
 def profile_of(exported, tmp_path_factory):
-    from tests.cli.conftest import Command
-
     out = tmp_path_factory.mktemp("tuned") / "device.json"
     found = Command()("tune", exported.path, "--out", out, "--seconds", 0)
     return found, out
@@ -44,8 +45,6 @@ def test_a_profile_changes_the_graph_and_not_the_map(exported):
     x = exported.prepared.inputs(exported.prepared.splits.validation).numpy()[:3]
     graphs, maps = [], []
     for one in forced:
-        from clearweight.exporter.device_profile import DeviceProfile
-
         graph = build(model, "gradient", costs=DeviceProfile.model_validate(one).costs()).model
         graphs.append([node.op_type for node in graph.graph.node])
         feed = {model.graph.input[0].name: x, "target": np.full(3, -1)}
@@ -70,8 +69,6 @@ def test_a_profile_changes_the_graph_and_not_the_map(exported):
     ],
 )
 def test_a_wrong_profile_is_refused_by_key(tmp_path, content, says):
-    from clearweight.exporter.errors import RecipeError
-
     path = tmp_path / "device.json"
     path.write_text(content)
 
@@ -80,10 +77,11 @@ def test_a_wrong_profile_is_refused_by_key(tmp_path, content, says):
 
 
 def test_several_artifacts_are_one_too_many(command, tiny, tmp_path):
-    (tiny / "tiny" / "1").rename(tiny / "tiny" / "2")
-    empty = tmp_path / "nothing"
-    empty.mkdir()
+    shutil.copytree(tiny / "tiny" / "1", tiny / "other" / "1")
+    out = tmp_path / "device.json"
 
-    found = command("tune", empty)
+    found = command("tune", tiny, "--out", out)
 
     assert found.exit_code == 2
+    assert "2 artifacts, expected one" in found.stderr
+    assert not out.exists()

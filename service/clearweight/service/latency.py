@@ -32,7 +32,6 @@ class Workload:
     ----------
     directory : one artifact
     method : explainer, or ``predict``
-    steps : for explainers that take them; None is the manifest's
     fixed_batch : plan the sessions for ``batch`` rows alone
     batch, threads : rows per call, ONNX Runtime threads
     seconds : how long to call; at least 20 calls are made
@@ -43,7 +42,6 @@ class Workload:
     batch: int
     threads: int
     seconds: float
-    steps: int | None = None
     fixed_batch: bool = False
 
 
@@ -120,9 +118,8 @@ def _run(workload: Workload, spawned: float) -> Latency:
         def call() -> object:
             if workload.method == PREDICT:
                 return engine.predict(x)
-            return engine.explain(x, method=workload.method, **extra)
+            return engine.explain(x, method=workload.method)
 
-        extra: dict[str, Any] = {} if workload.steps is None else {"steps": workload.steps}
         call()
         start = time.time() - spawned
         times = _timed(call, workload.seconds)

@@ -67,12 +67,8 @@ def keeps_blocks(shape: Sequence[object]) -> bool:
     It then stays there only as long as every operator between has a blocked kernel: Conv, Add, Mul, Relu, Sigmoid, Tanh
     and pooling without indices have one, comparisons and reductions do not.
     """
-    return (
-        len(shape) == 4
-        and all(isinstance(size, int) for size in shape[1:])
-        and int(str(shape[1])) % _BLOCK == 0
-        and shape[2:] != (1, 1)
-    )
+    sizes = [size for size in shape[1:] if isinstance(size, int)]
+    return len(shape) == 4 and len(sizes) == 3 and sizes[0] % _BLOCK == 0 and sizes[1:] != [1, 1]
 
 
 @dataclass(frozen=True)
