@@ -11,6 +11,7 @@ from clearweight.artifact.errors import ArtifactExistsError
 from clearweight.artifact.score import SCORES
 from clearweight.exporter.calibration import explained
 from clearweight.exporter.checkpoint import Checkpoints
+from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import session
 from clearweight.exporter.pipeline import export, finish
 from tests import small_digits
@@ -158,3 +159,20 @@ def test_everything_after_training_reports_how_far_it_is(tmp_path):
         (what, step, 3) for what in ("explain graphs, reference", "explain graphs") for step in (1, 2, 3)
     ]
     assert after[-6:] == [(what, step, 3) for what in ("measure", "write") for step in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"explainers": ["gradient", "guesswork"], "default_explainer": "gradient"}, "unknown 'guesswork'"),
+        ({"explainers": ["smoothgrad"], "default_explainer": "smoothgrad"}, "takes noise"),
+        ({"device_profile": "nowhere.json"}, "nowhere.json"),
+    ],
+)
+def test_a_wrong_explainer_or_profile_is_refused_before_any_training(tmp_path, changes, says):
+    told = []
+
+    with pytest.raises(RecipeError, match=says):
+        export(small_digits.recipe(**changes), tmp_path, lambda *step: told.append(step))
+
+    assert not told

@@ -103,6 +103,28 @@ def explainer(model: onnx.ModelProto, recipe: Recipe, method: str) -> ExplainGra
     )
 
 
+def check_explainers(recipe: Recipe) -> None:
+    """Refuse what a recipe says of explainers as far as that can be told without a network: before any work begins.
+
+    Raises
+    ------
+    RecipeError
+        Unknown method, a default explainer that takes further inputs, or a device profile that cannot be used.
+    """
+    for key, named in (("explainers", recipe.explainers), ("explainer_settings", recipe.explainer_settings)):
+        unknown = [m for m in named if m not in EXPLAINERS]
+        if unknown:
+            raise RecipeError(f"{key}: unknown {unknown[0]!r}; known: {', '.join(EXPLAINERS)}.")
+    taken = EXPLAINERS[recipe.default_explainer].inputs
+    if taken:
+        raise RecipeError(
+            f"default_explainer {recipe.default_explainer!r} takes {', '.join(taken)}; fidelity, integrity and drift "
+            "run it on every probe and need a method that takes nothing but the input."
+        )
+    if recipe.device_profile is not None:
+        read_profile(recipe.device_profile)
+
+
 def explain_graphs(
     model: onnx.ModelProto, recipe: Recipe, also: Sequence[str] = ()
 ) -> dict[str, ExplainGraph]:
@@ -117,20 +139,11 @@ def explain_graphs(
         Unknown method or setting, settings of a method that is not built, a default explainer that takes further
         inputs, or a method named in the recipe that this network does not allow.
     """
-    for key, named in (("explainers", recipe.explainers), ("explainer_settings", recipe.explainer_settings)):
-        unknown = [m for m in named if m not in EXPLAINERS]
-        if unknown:
-            raise RecipeError(f"{key}: unknown {unknown[0]!r}; known: {', '.join(EXPLAINERS)}.")
+    check_explainers(recipe)
     methods = list(dict.fromkeys((*recipe.explainers, *also)))
     idle = [m for m in recipe.explainer_settings if m not in methods]
     if idle:
         raise RecipeError(f"explainer_settings: {idle[0]!r} is not among explainers: {', '.join(methods)}.")
-    taken = EXPLAINERS[recipe.default_explainer].inputs
-    if taken:
-        raise RecipeError(
-            f"default_explainer {recipe.default_explainer!r} takes {', '.join(taken)}; fidelity, integrity and drift "
-            "run it on every probe and need a method that takes nothing but the input."
-        )
     graphs = {}
     for method in methods:
         try:
