@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo serve test test-slow test-arm64 check format types lint imports proto docs clean
+.PHONY: setup demo serve test test-slow test-arm64 test-container check format types lint imports proto docs clean
 
 setup: $(VENV)/.installed
 
@@ -30,6 +30,11 @@ test-slow: setup
 test-arm64: setup
 	tests/arm64/prepare.sh build/arm64/root $(BIN)/python
 	$(BIN)/python -m pytest -m arm64 tests/arm64
+
+# Root rights, debootstrap, buildah, podman and runc; prepares a stand-in base image once.
+test-container: setup
+	tests/deploy/base_image.sh build/container
+	$(BIN)/python -m pytest -m container tests/deploy
 
 check: setup format lint types imports
 
