@@ -38,7 +38,7 @@ def null(**changes):
 def test_a_sound_manifest_passes():
     check_manifest(MADE)
     check_manifest(replace(MADE, files=FILES))
-    check_manifest(replace(MADE, ledger=packed_report(network())[1].ledger(beside={ROW.name})))
+    check_manifest(replace(MADE, ledger=packed_report(network())[1].ledger({ROW.name: 0})))
     hidden = replace(EXPLAINER, method="occlusion", file="explain.occlusion.onnx")
     limit = replace(MADE.integrity, occlusion_cosine_min=0.9, occlusion_q999_max=0.1)
     check_manifest(replace(MADE, explainers={**MADE.explainers, "occlusion": hidden}, integrity=limit))

@@ -199,7 +199,7 @@ def test_decoding_a_tensor_takes_little_more_than_itself(density):
 def test_tensors_beside_the_parameters_count_their_bytes_and_not_their_elements():
     _, report = packed_report(network())
     beside = {"conv.bias", "scalar"}
-    ledger, whole = report.ledger(beside), report.ledger()
+    ledger, whole = report.ledger(dict.fromkeys(beside, 0)), report.ledger()
 
     assert ledger.reference_bytes == whole.reference_bytes - 4 * (6 + 1)
     assert ledger.packed_bytes == whole.packed_bytes
@@ -208,3 +208,18 @@ def test_tensors_beside_the_parameters_count_their_bytes_and_not_their_elements(
         assert row.parameters == (0 if row.name in beside else full.parameters)
         assert row.stages[0].bytes == 4 * row.parameters
         assert row.stages[1:] == full.stages[1:]
+
+
+def test_a_tensor_may_stand_for_more_parameters_than_it_has_elements():
+    _, report = packed_report(network())
+    ledger, whole = report.ledger({"conv.bias": 60}), report.ledger()
+    (row,) = [row for row in ledger.rows if row.name == "conv.bias"]
+
+    assert ledger.reference_bytes == whole.reference_bytes + 4 * (60 - 6)
+    assert (row.parameters, row.shape, row.stages[0].bytes, row.stages[0].bits_per_weight) == (
+        60,
+        (6,),
+        240,
+        32,
+    )
+    assert row.stages[-1].bits_per_weight == pytest.approx(8 * row.bytes / 60)

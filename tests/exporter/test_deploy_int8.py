@@ -165,7 +165,9 @@ def test_one_changed_weight_fails_integrity(deployed, opened, tmp_path, name):
     files = {entry: (opened.path / entry).read_bytes() for entry in opened.manifest.files}
     forged = write_artifact(
         tmp_path,
-        dataclasses.replace(opened.manifest, files={}, manifest_sha256="", ledger=report.ledger(beside)),
+        dataclasses.replace(
+            opened.manifest, files={}, manifest_sha256="", ledger=report.ledger(dict.fromkeys(beside, 0))
+        ),
         files | {"weights.cwt": file.getvalue()},
     )
     model = Model(Artifact.open(forged), threads=1, observer=Observer())

@@ -54,8 +54,8 @@ class Stage:
 class LedgerRow:
     """Where the bytes of one tensor went.
 
-    ``parameters`` is how many of the reference's parameters it holds: all its elements, or 0 for a tensor that the
-    reference does not have, such as the scales and zero points of a quantized model.
+    ``parameters`` is how many of the reference's parameters it stands for: all its elements, unless the network was
+    rebuilt. The scales of a quantized model stand for none, a convolution that lost filters for all it once had.
     """
 
     name: str

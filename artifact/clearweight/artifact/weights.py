@@ -2,10 +2,11 @@
 
 import io
 import zlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
@@ -56,19 +57,18 @@ class WeightsReport:
     packed_bytes: int
     overhead_bytes: int = OVERHEAD_BYTES
 
-    def ledger(self, beside: Collection[str] = ()) -> Ledger:
+    def ledger(self, stands_for: Mapping[str, int] = MappingProxyType({})) -> Ledger:
         """Account for every byte of the file.
 
         Parameters
         ----------
-        beside : names of tensors that are no parameters of the reference, such as the scales of a quantized model:
-            their bytes count, their elements do not
+        stands_for : name -> how many of the reference's parameters the tensor stands for, where that is not all its
+            elements: none for the scales of a quantized model, more where filters were taken out
         """
         rows = tuple(
-            LedgerRow(r.name, r.shape, 0, r.nonzero, r.layout, r.walk, r.bytes, _added(stages))
-            if r.name in beside
-            else LedgerRow(r.name, r.shape, r.size, r.nonzero, r.layout, r.walk, r.bytes, stages)
+            LedgerRow(r.name, r.shape, held, r.nonzero, r.layout, r.walk, r.bytes, _of(held, stages))
             for r, stages in zip(self.records, self.stages, strict=True)
+            for held in [stands_for.get(r.name, r.size)]
         )
         return Ledger(4 * sum(row.parameters for row in rows), self.packed_bytes, self.overhead_bytes, rows)
 
@@ -150,9 +150,13 @@ def _stages(size: int, found: list[Candidate], record: TensorRecord) -> tuple[St
     return tuple(Stage(name, 8 * stage / size if size else 0.0, stage) for name, stage in sizes.items())
 
 
-def _added(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
-    """Leave out the first stage, float32, of a tensor that the reference does not have."""
-    return (Stage(stages[0].name, 0.0, 0), *stages[1:])
+def _of(parameters: int, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Count the stages of a tensor by the parameters it stands for, which are four bytes each to begin with."""
+    sizes = [4 * parameters, *(stage.bytes for stage in stages[1:])]
+    return tuple(
+        Stage(stage.name, 8 * size / parameters if parameters else stage.bits_per_weight * bool(size), size)
+        for stage, size in zip(stages, sizes, strict=True)
+    )
 
 
 def _claim_name(name: str, names: set[str]) -> None:

@@ -16,14 +16,13 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from clearweight.exporter.compress import CONSTRAINTS
 from clearweight.exporter.compress.constraint import (
-    PruneMask,
-    SharedCodebook,
     constraints_of,
     free_value,
+    held_tensors,
     parameter_names,
-    put_codebook,
-    put_mask,
+    put,
 )
 
 # What a checkpoint depends on beside the recipe.
@@ -38,21 +37,42 @@ def checkpoint_key(*parts: Any) -> str:
 
 
 def model_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return free values, masks, centroids, indices and buffers of a constrained model."""
+    """Return buffers, free values and constraints of a model.
+
+    A constraint's tensors are kept as ``constraint:parameter:position:kind:tensor``.
+    """
     state = {f"buffer:{n}": b for n, b in model.named_buffers() if "parametrizations" not in n.split(".")}
     for name in parameter_names(model):
         state[f"value:{name}"] = free_value(model, name).detach()
-        for constraint in constraints_of(model, name):
-            if isinstance(constraint, PruneMask):
-                state[f"mask:{name}"] = constraint.mask
-            elif isinstance(constraint, SharedCodebook):
-                state[f"centroids:{name}"] = constraint.centroids.detach()
-                state[f"indices:{name}"] = constraint.indices.to(torch.uint8)
-    return {key: tensor.detach().cpu().contiguous().clone() for key, tensor in state.items()}
+        for owner in _and_those_it_replaces(model, name):
+            for position, constraint in enumerate(constraints_of(model, owner)):
+                for key, tensor in held_tensors(model, owner, constraint).items():
+                    state[f"constraint:{owner}:{position}:{constraint.kind}:{key}"] = _narrow(tensor.detach())
+    return {key: tensor.cpu().contiguous().clone() for key, tensor in state.items()}
+
+
+def _and_those_it_replaces(model: nn.Module, name: str) -> list[str]:
+    """Return the parameter and, where it is a factor, the parameter it is a factor of."""
+    prefix = name.rpartition(".")[0]
+    return [name] if prefix in dict(model.named_modules()) else [prefix, name]
+
+
+def _narrow(tensor: Tensor) -> Tensor:
+    """Keep codes in a byte each where they fit."""
+    fits = tensor.dtype == torch.int64 and (not tensor.numel() or 0 <= tensor.min() <= tensor.max() < 256)
+    return tensor.to(torch.uint8) if fits else tensor
 
 
 def restore(model: nn.Module, state: dict[str, Tensor]) -> None:
     """Put a `model_state` into an unconstrained model of the same architecture."""
+    held: dict[tuple[str, int, str], dict[str, Tensor]] = {}
+    for key, tensor in state.items():
+        if key.startswith("constraint:"):
+            _, name, position, kind, argument = key.split(":")
+            held.setdefault((name, int(position), kind), {})[argument] = tensor
+    # A replaced parameter's name begins its factors' names, so it comes first.
+    for (name, _, kind), tensors in sorted(held.items(), key=lambda entry: entry[0]):
+        put(model, name, CONSTRAINTS[kind](**tensors))
     buffers = dict(model.named_buffers())
     for key, tensor in state.items():
         kind, _, name = key.partition(":")
@@ -61,11 +81,6 @@ def restore(model: nn.Module, state: dict[str, Tensor]) -> None:
         elif kind == "value":
             with torch.no_grad():
                 free_value(model, name).copy_(tensor)
-    for name in parameter_names(model):
-        if (mask := state.get(f"mask:{name}")) is not None:
-            put_mask(model, name, mask)
-        if (centroids := state.get(f"centroids:{name}")) is not None:
-            put_codebook(model, name, centroids, state[f"indices:{name}"])
 
 
 class Checkpoints:

@@ -13,6 +13,9 @@ from clearweight.exporter.objective import TERMS, Objective
 from clearweight.exporter.preparation import Prepared
 from clearweight.exporter.recipe import Recipe
 
+# Raised whenever `checkpoint.model_state` says things another way, so that no older state is read for a new one.
+STATE_FORMAT = 2
+
 
 def objective_of(recipe: Recipe, reference: nn.Module) -> Objective:
     """Return what every fine-tuning step preserves."""
@@ -36,7 +39,7 @@ def step_key(prepared: Prepared, number: int) -> str:
     for name, value in prepared.reference.state_dict().items():
         weights.update(name.encode() + value.cpu().numpy().tobytes())
     fitted = (prepared.digests["fit"], section(recipe.data.preprocessing), recipe.seed, recipe.threads)
-    return checkpoint_key("step", section(parts), weights.hexdigest(), *fitted)
+    return checkpoint_key("step", STATE_FORMAT, section(parts), weights.hexdigest(), *fitted)
 
 
 def compress(prepared: Prepared) -> nn.Module:

@@ -1,8 +1,8 @@
 """From a torch module and its codes to the files of an artifact: graphs, packed weights, explain graphs."""
 
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -44,7 +44,8 @@ class Emitted:
     records : method -> what the manifest says of it
     contents : file name -> bytes, for the artifact
     report : what the writer says of the packed weights
-    beside : names of packed tensors that are no parameters: scales and zero points of a quantized network
+    stands_for : packed tensor -> how many of the reference's parameters it stands for, where not all its elements
+    quantized : whether the network runs in int8
     """
 
     plain: nn.Module
@@ -53,17 +54,13 @@ class Emitted:
     records: dict[str, Explainer]
     contents: dict[str, bytes]
     report: WeightsReport
-    beside: frozenset[str] = frozenset()
+    stands_for: Mapping[str, int] = field(default_factory=dict)
+    quantized: bool = False
 
     @property
     def ledger(self) -> Ledger:
         """Where the bytes of the packed weights went, every parameter counted once."""
-        return self.report.ledger(self.beside)
-
-    @property
-    def quantized(self) -> bool:
-        """Whether the network runs in int8."""
-        return bool(self.beside)
+        return self.report.ledger(self.stands_for)
 
 
 def pack(tensors: Sequence[CodedTensor]) -> tuple[bytes, WeightsReport]:
@@ -199,7 +196,8 @@ def emit(
     if small is None:
         return Emitted(plain, predict, graphs, records, contents, report)
     shipped = OnnxModule(predict, threads=recipe.threads)
-    return Emitted(shipped, predict, graphs, records, contents, report, small.beside)
+    beside = dict.fromkeys(small.beside, 0)
+    return Emitted(shipped, predict, graphs, records, contents, report, beside, quantized=True)
 
 
 def _structure(model: onnx.ModelProto) -> bytes:

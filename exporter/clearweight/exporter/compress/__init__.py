@@ -1,6 +1,6 @@
 """Compression methods: each puts a constraint on tensors and fine-tunes under the one objective."""
 
-from clearweight.exporter.compress.constraint import coded_tensors
+from clearweight.exporter.compress.constraint import Constraint, PruneMask, SharedCodebook, coded_tensors
 from clearweight.exporter.compress.half_precision import HalfPrecision, HalfPrecisionConfig
 from clearweight.exporter.compress.prune import Prune, PruneConfig
 from clearweight.exporter.compress.share_weights import ShareWeights, ShareWeightsConfig
@@ -13,7 +13,11 @@ METHODS = {
     "half_precision": HalfPrecision,
 }
 
+# Every constraint that a checkpoint may hold.
+CONSTRAINTS: dict[str, type[Constraint]] = {c.kind: c for c in (PruneMask, SharedCodebook)}
+
 __all__ = [
+    "CONSTRAINTS",
     "METHODS",
     "HalfPrecision",
     "HalfPrecisionConfig",

@@ -3,9 +3,14 @@
 A constraint lives on the tensor it binds: the mask or the codebook *is* the parametrization, so gradients reach
 the free values by themselves and the writer asks a parameter for its code instead of guessing it from floats.
 Constraints stack in the order in which they were put: a mask first, then a codebook over the survivors.
+
+A constraint may put several smaller parameters in the place of one (two factors, a codebook of kernels). Those are
+then the parameters of the model, named after the one they replace (``fc1.weight.left``), and are pruned, shared and
+rounded like any other.
 """
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -16,12 +21,28 @@ from clearweight.artifact import CodedTensor
 from clearweight.exporter.errors import ConstraintError
 
 
-class PruneMask(nn.Module):
+class Constraint(nn.Module):
+    """A parametrization that a checkpoint can rebuild: its constructor takes the tensors it holds, by name.
+
+    Attributes
+    ----------
+    kind : what a checkpoint calls it
+    replaces : nothing of the tensor underneath reaches the value
+    factors : names of the parameters that take the constrained one's place; empty where it stays itself
+    """
+
+    kind: ClassVar[str]
+    replaces: ClassVar[bool] = False
+    factors: ClassVar[tuple[str, ...]] = ()
+
+
+class PruneMask(Constraint):
     """Keep a fixed set of entries and hold the others at zero.
 
     Selected, not multiplied: ``w * 0`` of a negative weight is -0, which the packed format would have to keep.
     """
 
+    kind: ClassVar = "mask"
     mask: Tensor
 
     def __init__(self, mask: Tensor) -> None:
@@ -33,21 +54,23 @@ class PruneMask(nn.Module):
         return torch.where(self.mask, weight, 0.0)
 
 
-class SharedCodebook(nn.Module):
+class SharedCodebook(Constraint):
     """Every entry is one of few shared values: ``codebook[indices]``.
 
     Entry 0 of the table stands for exact zero and does not train; ``centroids`` are the rest. The gradient of a
     centroid is the sum over its members (Han et al., ICLR 2016, section 3.3), which indexing gives by itself.
     """
 
+    kind: ClassVar = "codebook"
+    replaces: ClassVar = True
     indices: Tensor
     zero: Tensor
 
     def __init__(self, centroids: Tensor, indices: Tensor) -> None:
         super().__init__()
         self.centroids = nn.Parameter(centroids)
-        self.register_buffer("indices", indices)
-        self.register_buffer("zero", torch.zeros(1, dtype=centroids.dtype))
+        self.register_buffer("indices", indices.long())
+        self.register_buffer("zero", torch.zeros(1, dtype=centroids.dtype), persistent=False)
 
     @property
     def codebook(self) -> Tensor:
@@ -60,16 +83,39 @@ class SharedCodebook(nn.Module):
 
 
 def parameter_names(model: nn.Module) -> list[str]:
-    """Names of all parameters as the user's module calls them, constraints looked through, in module order."""
-    names = []
+    """Names of all parameters as the user's module calls them, constraints looked through, in module order.
+
+    Where a constraint puts factors in the place of a parameter, their names stand in the place of its name.
+    """
+    names: list[str] = []
     for prefix, module in model.named_modules():
         if "parametrizations" in prefix.split("."):
             continue
         own = [name for name, _ in module.named_parameters(recurse=False)]
         if parametrize.is_parametrized(module):
             own = [*module.parametrizations, *own]
-        names += [f"{prefix}.{name}" if prefix else name for name in own]
+        for name in own:
+            names += _standing(model, f"{prefix}.{name}" if prefix else name)
     return names
+
+
+def _standing(model: nn.Module, name: str) -> list[str]:
+    """Return the parameter's own name, or those of the factors in its place."""
+    constraint = factored(model, name)
+    return [name] if constraint is None else [f"{name}.{factor}" for factor in constraint.factors]
+
+
+def factored(model: nn.Module, name: str) -> Constraint | None:
+    """Return the constraint that puts factors in the place of parameter ``name``, or None."""
+    return next((c for c in constraints_of(model, name) if c.factors), None)
+
+
+def _owner(model: nn.Module, prefix: str) -> nn.Module | None:
+    """Return the module at ``prefix``, or the constraint that replaces the parameter of that name."""
+    try:
+        return model.get_submodule(prefix)
+    except AttributeError:
+        return factored(model, prefix) if "." in prefix else None
 
 
 def locate(model: nn.Module, name: str) -> tuple[nn.Module, str]:
@@ -81,12 +127,9 @@ def locate(model: nn.Module, name: str) -> tuple[nn.Module, str]:
         The model has no parameter of that name.
     """
     prefix, _, attribute = name.rpartition(".")
-    try:
-        owner = model.get_submodule(prefix)
-        value = getattr(owner, attribute)
-    except AttributeError:
-        value = None
-    if not isinstance(value, Tensor):
+    owner = _owner(model, prefix)
+    value = getattr(owner, attribute, None)
+    if owner is None or not isinstance(value, Tensor):
         known = ", ".join(parameter_names(model))
         raise ConstraintError(f"The model has no parameter {name!r}. Its parameters: {known}.")
     return owner, attribute
@@ -124,9 +167,27 @@ def free_value(model: nn.Module, name: str) -> Tensor:
     return value
 
 
-def constraints_of(model: nn.Module, name: str) -> Iterator[nn.Module]:
-    """Yield the constraints on parameter ``name``, the innermost first."""
-    yield from _chain(model, name) or ()
+def constraints_of(model: nn.Module, name: str) -> Iterator[Constraint]:
+    """Yield the constraints on parameter ``name``, the innermost first; a user's own parametrizations are none."""
+    yield from (c for c in _chain(model, name) or () if isinstance(c, Constraint))
+
+
+def put(model: nn.Module, name: str, constraint: Constraint) -> None:
+    """Put a constraint on parameter ``name``, on top of those it has."""
+    owner, attribute = locate(model, name)
+    parametrize.register_parametrization(owner, attribute, constraint)
+    if constraint.replaces:
+        # Nothing of the tensor underneath reaches the output any more: without this, DDP waits for its gradient.
+        free_value(model, name).requires_grad_(False)
+
+
+def held_tensors(model: nn.Module, name: str, constraint: Constraint) -> dict[str, Tensor]:
+    """Return what rebuilds a constraint on parameter ``name``: the arguments of its constructor."""
+    own = {n for n in constraint.state_dict() if "." not in n} | set(constraint.factors)
+    return {
+        n: free_value(model, f"{name}.{n}") if n in constraint.factors else getattr(constraint, n)
+        for n in sorted(own)
+    }
 
 
 def mask_of(model: nn.Module, name: str) -> Tensor | None:
@@ -152,7 +213,7 @@ def put_mask(model: nn.Module, name: str, mask: Tensor) -> None:
         if isinstance(constraint, PruneMask):
             constraint.mask.copy_(mask)
             return
-    parametrize.register_parametrization(owner, attribute, PruneMask(mask.clone()))
+    put(model, name, PruneMask(mask.clone()))
 
 
 def put_codebook(model: nn.Module, name: str, centroids: Tensor, indices: Tensor) -> None:
@@ -180,9 +241,7 @@ def put_codebook(model: nn.Module, name: str, centroids: Tensor, indices: Tensor
         )
     if any(isinstance(c, SharedCodebook) for c in constraints_of(model, name)):
         raise ConstraintError(f"Parameter {name!r} already has a codebook.")
-    parametrize.register_parametrization(owner, attribute, SharedCodebook(centroids, indices.long()))
-    # Nothing of the tensor underneath reaches the output any more: without this, DDP waits for its gradient.
-    free_value(model, name).requires_grad_(False)
+    put(model, name, SharedCodebook(centroids, indices))
 
 
 def coded_tensor(model: nn.Module, name: str) -> CodedTensor:
