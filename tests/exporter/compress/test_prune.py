@@ -9,33 +9,10 @@ from torch import nn
 
 from clearweight.exporter import ConstraintError
 from clearweight.exporter.compress import Prune, PruneConfig, Workbench
-from clearweight.exporter.compress.constraint import free_value, mask_of, put_mask, value_of
-from clearweight.exporter.compress.prune import (
-    FirstOrderSaliency,
-    cubic_density,
-    global_masks,
-    kept_count,
-    top_mask,
-)
-
-
-def slow_top(values, keep):
-    """Pick the largest one after the other, the lowest index first among equals."""
-    flat = list(values.flatten())
-    mask = [False] * len(flat)
-    for _ in range(keep):
-        best = max((i for i in range(len(flat)) if not mask[i]), key=lambda i: (flat[i], -i))
-        mask[best] = True
-    return np.array(mask).reshape(values.shape)
-
-
-@pytest.mark.parametrize("keep", [1, 3, 7, 12])
-def test_top_mask_equals_picking_one_by_one_with_ties_to_the_lower_index(keep):
-    saliency = torch.tensor([[3.0, 1.0, 3.0, 0.0], [1.0, 3.0, 0.0, 0.0], [2.0, 2.0, 1.0, 0.0]])
-
-    mask = top_mask(saliency, keep)
-
-    assert np.array_equal(slow_top(saliency.numpy(), keep), mask.numpy())
+from clearweight.exporter.compress.allocation import kept_count
+from clearweight.exporter.compress.constraint import mask_of, put_mask, value_of
+from clearweight.exporter.compress.prune import cubic_density
+from clearweight.exporter.compress.saliency import RULES
 
 
 def test_cubic_density_starts_dense_ends_at_the_target_and_never_rises():
@@ -46,41 +23,9 @@ def test_cubic_density_starts_dense_ends_at_the_target_and_never_rises():
     assert all(a >= b for a, b in pairwise(path))
 
 
-def test_kept_count_never_empties_a_tensor():
-    assert kept_count(10, 1e-6) == 1
-
-
-def test_global_masks_share_one_budget_but_leave_every_tensor_a_weight():
-    saliencies = {"a": torch.tensor([9.0, 8.0, 7.0]), "b": torch.tensor([0.1, 0.2])}
-
-    masks = global_masks(saliencies, 0.6)
-
-    assert masks["a"].tolist() == [True, True, True]
-    assert masks["b"].tolist() == [False, True]
-
-
-def test_first_order_saliency_is_the_running_mean_of_the_squared_weight_times_gradient():
-    layer = nn.Linear(3, 2, bias=False)
-    put_mask(layer, "weight", torch.ones(2, 3, dtype=torch.bool))
-    saliency = FirstOrderSaliency(layer, ["weight"], decay=0.9)
-    expected = np.zeros((2, 3))
-    for seed in range(4):
-        x = torch.randn(5, 3, generator=torch.Generator().manual_seed(seed))
-        layer.zero_grad()
-        loss = layer(x).square().sum()
-        loss.backward()
-        w = free_value(layer, "weight").detach().double().numpy()
-        # d/dW sum (x W')^2 = 2 (x W')' x, by hand.
-        by_hand = 2 * (x.double().numpy() @ w.T).T @ x.double().numpy()
-        expected = 0.9 * expected + 0.1 * (w * by_hand) ** 2
-        saliency.update()
-
-    assert np.allclose(expected, saliency.values()["weight"].numpy(), rtol=1e-4)
-
-
-@pytest.mark.parametrize("criterion", ["magnitude", "first_order"])
+@pytest.mark.parametrize("criterion", [*RULES, "first_order"])
 @pytest.mark.parametrize("schedule", ["one_shot", "cubic"])
-@pytest.mark.parametrize("scope", ["layer", "global"])
+@pytest.mark.parametrize("scope", ["layer", "global", "rate"])
 def test_every_combination_reaches_its_density_and_keeps_dropped_weights_at_zero(
     bench: Workbench, tiny_model, criterion, schedule, scope
 ):
@@ -91,6 +36,7 @@ def test_every_combination_reaches_its_density_and_keeps_dropped_weights_at_zero
             schedule=schedule,
             scope=scope,
             update_every=2,
+            statistic_samples=16,
             fine_tune={"epochs": 2, "batch_size": 32},
         )
     )

@@ -1,26 +1,22 @@
 """Pruning: drop the weights whose loss costs least, at once or gradually, and fine-tune the survivors.
 
 Han et al., Learning both Weights and Connections, NeurIPS 2015 (magnitude); Molchanov et al., Importance Estimation
-for Neural Network Pruning, CVPR 2019, eq. 8 (first order); Zhu and Gupta, To prune or not to prune, 2017, eq. 1
-(cubic schedule). The first-order saliency is taken of the *whole* objective: a weight that carries the explanation
-is kept although the task would not miss it.
+for Neural Network Pruning, CVPR 2019, eq. 8 (first order); Gao et al., Rate Distortion for Model Compression, ICML 2019
+(Fisher, gradient, gradient and Hessian); Zhu and Gupta, To prune or not to prune, 2017, eq. 1 (cubic schedule). The
+first-order saliency is taken of the *whole* objective, and the attribution criteria of the map itself: a weight that
+carries the explanation is kept although the task would not miss it.
 """
 
 import fnmatch
-from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
-from clearweight.exporter.compress.constraint import (
-    free_value,
-    mask_of,
-    parameter_names,
-    put_mask,
-    value_of,
-)
+from clearweight.exporter.compress.allocation import global_masks, kept_count, layer_masks, rate_masks
+from clearweight.exporter.compress.constraint import mask_of, parameter_names, put_mask, value_of
+from clearweight.exporter.compress.saliency import RULES, Criterion, FirstOrderSaliency, SecondOrderSaliency
 from clearweight.exporter.compress.step import Workbench
 from clearweight.exporter.errors import ConstraintError
 from clearweight.exporter.training import FineTuning
@@ -34,8 +30,13 @@ class PruneConfig(BaseModel):
     Attributes
     ----------
     density : share of weights to keep; one number for all, or name pattern -> share (first match wins; a weight
-        that no pattern matches stays dense). With ``scope: global`` one number, shared by all matched weights.
-    criterion : what a weight is worth
+        that no pattern matches stays dense). With ``scope: global`` or ``rate`` one number, shared by all matched
+        weights.
+    criterion : what a weight is worth (see `saliency`)
+    attribution_share : of the map's distortion beside the answer's, in ``output_and_attribution``
+    statistic_samples : how many fitting samples the second-order criteria are measured on, each time
+    measure_every : mask updates between two such measurements
+    scope : budget of each tensor by itself; one threshold for all; or one threshold on distortion per bit
     schedule : ``one_shot`` masks before fine-tuning; ``cubic`` lowers the density during it
     ramp : share of the fine-tuning steps over which the cubic schedule reaches the final density
     update_every : steps between two mask updates
@@ -45,9 +46,12 @@ class PruneConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     method: Literal["prune"] = "prune"
     density: Density | dict[str, Density]
-    criterion: Literal["magnitude", "first_order"] = "magnitude"
+    criterion: Criterion = "magnitude"
+    attribution_share: NonNegativeFloat = 1.0
+    statistic_samples: PositiveInt = 500
+    measure_every: PositiveInt = 10
     schedule: Literal["one_shot", "cubic"] = "cubic"
-    scope: Literal["layer", "global"] = "layer"
+    scope: Literal["layer", "global", "rate"] = "layer"
     ramp: float = Field(default=0.6, gt=0.0, le=1.0)
     update_every: PositiveInt = 50
     decay: float = Field(default=0.99, gt=0.0, lt=1.0)
@@ -63,41 +67,13 @@ def cubic_density(final: float, progress: float) -> float:
     return final + (1.0 - final) * (1.0 - min(progress, 1.0)) ** 3
 
 
-def kept_count(size: int, density: float) -> int:
-    """Return how many of ``size`` weights a density keeps: rounded to nearest, at least one."""
-    return max(1, round(size * density))
-
-
-def top_mask(saliency: Tensor, keep: int) -> Tensor:
-    """Keep the ``keep`` most salient entries; ties fall to the lower index, so the mask is the same on every run.
-
-    Parameters
-    ----------
-    saliency : any shape, larger is more worth keeping
-
-    Returns
-    -------
-    bool, same shape; exactly ``keep`` entries are True
-    """
-    order = torch.sort(saliency.flatten(), descending=True, stable=True).indices
-    mask = torch.zeros(saliency.numel(), dtype=torch.bool, device=saliency.device)
-    mask[order[:keep]] = True
-    return mask.view_as(saliency)
-
-
-def layer_masks(saliencies: Mapping[str, Tensor], densities: Mapping[str, float]) -> dict[str, Tensor]:
-    """Prune each tensor to its own density."""
-    return {name: top_mask(s, kept_count(s.numel(), densities[name])) for name, s in saliencies.items()}
-
-
-def global_masks(saliencies: Mapping[str, Tensor], density: float) -> dict[str, Tensor]:
-    """Prune all tensors together to one density; every tensor keeps at least its most salient weight."""
-    names = list(saliencies)
-    flat = torch.cat([saliencies[name].flatten() for name in names])
-    kept = top_mask(flat, kept_count(flat.numel(), density))
-    parts = torch.split(kept, [saliencies[name].numel() for name in names])
-    masks = {name: part.view_as(saliencies[name]).clone() for name, part in zip(names, parts, strict=True)}
-    return {name: mask if mask.any() else top_mask(saliencies[name], 1) for name, mask in masks.items()}
+def unmasked(model: nn.Module, saliency: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Score every weight that was dropped before below all others, so that masks only shrink."""
+    masks = {name: mask_of(model, name) for name in saliency}
+    return {
+        name: s if (mask := masks[name]) is None else s.masked_fill(~mask, -1.0)
+        for name, s in saliency.items()
+    }
 
 
 def densities_of(config: PruneConfig, model: nn.Module) -> dict[str, float]:
@@ -122,28 +98,6 @@ def densities_of(config: PruneConfig, model: nn.Module) -> dict[str, float]:
     return result
 
 
-class FirstOrderSaliency:
-    """Running mean of ``(w dL/dw)^2``, the squared first-order change of the loss when the weight is dropped."""
-
-    def __init__(self, model: nn.Module, names: list[str], decay: float) -> None:
-        self._free = {name: free_value(model, name) for name in names}
-        self._decay = decay
-        self._mean: dict[str, Tensor] = {}
-
-    def update(self) -> None:
-        """Take the gradients of the last backward pass in."""
-        for name, weight in self._free.items():
-            if weight.grad is None:
-                continue
-            now = (weight.detach() * weight.grad).square()
-            mean = self._mean.setdefault(name, torch.zeros_like(now))
-            mean.mul_(self._decay).add_(now, alpha=1.0 - self._decay)
-
-    def values(self) -> dict[str, Tensor]:
-        """Return the saliency of every weight; names without a gradient yet score zero."""
-        return {name: self._mean.get(name, torch.zeros_like(w.detach())) for name, w in self._free.items()}
-
-
 class Prune:
     """Put a mask on weights and fine-tune the survivors; masks only shrink."""
 
@@ -160,25 +114,29 @@ class Prune:
         names = list(densities)
         for name in names:
             put_mask(model, name, torch.ones_like(value_of(model, name), dtype=torch.bool))
-        first_order = FirstOrderSaliency(model, names, config.decay)
+        saliency = self._saliency(model, names, bench)
+        updates = 0
 
         def update(progress: float) -> None:
-            saliency = self._saliency(model, names, first_order)
+            nonlocal updates
+            if isinstance(saliency, SecondOrderSaliency) and updates % config.measure_every == 0:
+                saliency.measure()
+            updates += 1
             wanted = {n: cubic_density(d, progress) for n, d in densities.items()}
-            masks = self._masks(saliency, wanted)
+            masks = self._masks(unmasked(model, saliency.values()), wanted)
             for name in names:
                 put_mask(model, name, masks[name])
 
+        def on_gradients(_step: int, _steps: int) -> None:
+            if isinstance(saliency, FirstOrderSaliency):
+                saliency.update()
+
         if config.schedule == "one_shot":
-            if config.criterion == "first_order":
-                self._observe(model, bench, first_order)
+            if isinstance(saliency, FirstOrderSaliency):
+                self._observe(model, bench, saliency)
             update(1.0)
             bench.fine_tune(model, config.fine_tune, self.name)
             return
-
-        def on_gradients(_step: int, _steps: int) -> None:
-            if config.criterion == "first_order":
-                first_order.update()
 
         def on_step(step: int, steps: int) -> None:
             end = max(1, int(config.ramp * steps))
@@ -194,7 +152,7 @@ class Prune:
         kept = {name: int(mask.sum()) for name, mask in masks.items() if mask is not None}
         if len(kept) < len(densities):
             raise ConstraintError(f"prune: {set(densities) - set(kept)} carry no mask.")
-        if self.config.scope == "global":
+        if self.config.scope != "layer":
             size = sum(value_of(model, name).numel() for name in densities)
             allowed = kept_count(size, next(iter(densities.values()))) + len(densities)
             if sum(kept.values()) > allowed:
@@ -208,22 +166,19 @@ class Prune:
                 )
 
     def _saliency(
-        self, model: nn.Module, names: list[str], first_order: FirstOrderSaliency
-    ) -> dict[str, Tensor]:
-        """Score every weight; a weight dropped before scores below all others, so that masks only shrink."""
-        if self.config.criterion == "magnitude":
-            scores = {name: free_value(model, name).detach().abs() for name in names}
-        else:
-            scores = first_order.values()
-        dropped = {name: mask_of(model, name) for name in names}
-        return {
-            name: s if (m := dropped[name]) is None else s.masked_fill(~m, -1.0) for name, s in scores.items()
-        }
+        self, model: nn.Module, names: list[str], bench: Workbench
+    ) -> FirstOrderSaliency | SecondOrderSaliency:
+        config = self.config
+        if config.criterion == "first_order":
+            return FirstOrderSaliency(model, names, config.decay)
+        rule, share = RULES[config.criterion], config.attribution_share
+        return SecondOrderSaliency(model, names, rule, share, count=config.statistic_samples, bench=bench)
 
     def _masks(self, saliency: dict[str, Tensor], densities: dict[str, float]) -> dict[str, Tensor]:
-        if self.config.scope == "global":
-            return global_masks(saliency, next(iter(densities.values())))
-        return layer_masks(saliency, densities)
+        if self.config.scope == "layer":
+            return layer_masks(saliency, densities)
+        together = global_masks if self.config.scope == "global" else rate_masks
+        return together(saliency, next(iter(densities.values())))
 
     def _observe(self, model: nn.Module, bench: Workbench, first_order: FirstOrderSaliency) -> None:
         """Collect first-order saliencies over one epoch without moving a weight."""

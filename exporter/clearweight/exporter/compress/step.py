@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
-from torch import nn
+import torch
+from torch import Generator, nn
 
+from clearweight.exporter.importance import Importance, Statistic, chosen, importance
 from clearweight.exporter.objective import Objective
 from clearweight.exporter.training import FineTuning, Loss, Runtime, Samples, fit
 
@@ -28,6 +30,18 @@ class Workbench:
         return lambda forward, inputs, labels, draws: self.objective.loss(
             model, forward, inputs, labels, draws
         )
+
+    def importance(
+        self, model: nn.Module, wanted: frozenset[Statistic], count: int, draws: Generator
+    ) -> Importance:
+        """Collect the wanted statistics of ``model`` in one walk over ``count`` drawn samples.
+
+        The explained class is the reference's, as everywhere.
+        """
+        samples = chosen(self.samples, count, draws)
+        with torch.no_grad():
+            targets = self.objective.reference.cpu()(samples.inputs).argmax(1)
+        return importance(model, samples, wanted, draws, targets=targets)
 
     def fine_tune(self, model: nn.Module, config: FineTuning, what: str, **hooks: Any) -> None:
         """Train ``model`` under the whole objective (see `training.fit`)."""
