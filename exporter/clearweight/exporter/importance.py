@@ -97,7 +97,8 @@ def _chunk(
     def signed_map(use: Weights, x: Tensor, c: Tensor, signs: Tensor) -> Tensor:
         slope = grad(lambda at: functional_call(model, dict(use), (at[None],))[0] @ c)(x)
         through = x * slope
-        return (signs * through).sum() / (through.norm() + _EPSILON)
+        projected: Tensor = (signs * through).sum() / (through.norm() + _EPSILON)
+        return projected
 
     # A class is chosen by a product with its unit vector: vmap cannot index by a tensor of its own batch.
     with torch.no_grad():
