@@ -18,7 +18,14 @@ from clearweight.service.core.errors import (
     UnsupportedError,
 )
 from clearweight.service.core.options import EngineOptions
-from clearweight.service.core.types import Explanation, Limits, ModelHealth, ModelMetadata, Prediction
+from clearweight.service.core.types import (
+    Explanation,
+    Limits,
+    ModelHealth,
+    ModelMetadata,
+    ModelState,
+    Prediction,
+)
 from clearweight.service.drift import DriftReport, FidelityReport, IntegrityReport
 
 __all__ = [
@@ -34,6 +41,7 @@ __all__ = [
     "LoadError",
     "ModelHealth",
     "ModelMetadata",
+    "ModelState",
     "NonFiniteOutputError",
     "NotFoundError",
     "Prediction",

@@ -52,7 +52,7 @@ async def _serve(settings: Settings, say: Say) -> None:
     metrics = Metrics()
     engine = Engine(settings.models, settings.engine(), observer=metrics.observer, strict=False)
     slots = list(engine.repository)
-    if all(slot.model is None for slot in slots):
+    if slots and all(slot.model is None for slot in slots) and not settings.watch_seconds:
         engine.close()
         raise LoadError(" ".join(slot.reason for slot in slots))
     plane = Dataplane(engine, settings.lanes())

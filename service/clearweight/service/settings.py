@@ -18,6 +18,10 @@ class Settings(BaseSettings):
 
     models: Path
     """An artifact, the versions of a model, or a folder of models."""
+    load: str = "*"
+    """Models to load at the start, their names with commas between; "*" for all, nothing for none."""
+    watch_seconds: float = Field(default=0.0, ge=0.0)
+    """Look at the folder this often and follow what comes, changes and goes; 0 never does."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for all."""
     http_port: int = Field(default=8080, ge=0, le=65535)
@@ -69,6 +73,8 @@ class Settings(BaseSettings):
             threads=self.threads,
             fixed_batch=self.fixed_batch,
             low_fidelity=self.low_fidelity,
+            load=None if self.load == "*" else tuple(filter(None, map(str.strip, self.load.split(",")))),
+            watch_seconds=self.watch_seconds,
             integrity_interval=self.integrity_interval,
             shadow=self.shadow,
             shadow_queue=self.shadow_queue,

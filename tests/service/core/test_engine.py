@@ -146,11 +146,11 @@ def test_a_damaged_artifact_harms_no_other_and_says_why(tmp_path):
     (broken / "weights.cwt").write_bytes(b"\0" * (broken / "weights.cwt").stat().st_size)
 
     with Engine(tmp_path) as engine:
-        assert engine.predict(artifacts.inputs(1), version="1").version == "1"
-        assert not engine.ready
+        assert engine.predict(artifacts.inputs(1)).version == "1"
+        assert engine.ready
         assert "weights.cwt" in engine.health("tiny", "2").reason
         with pytest.raises(UnavailableError, match=r"weights\.cwt"):
-            engine.predict(artifacts.inputs(1))
+            engine.predict(artifacts.inputs(1), version="2")
 
 
 def test_when_nothing_loads_the_constructor_says_why(tmp_path):

@@ -1,28 +1,34 @@
 """Predict and explain in process, with numpy and ONNX Runtime alone; the transports sit on the same object."""
 
+import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clearweight.artifact import Artifact
 from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core import answer
 from clearweight.service.core.datatypes import datatype_of
 from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError
 from clearweight.service.core.explainer_metadata import explainer_properties
+from clearweight.service.core.folder_watch import FolderWatch
+from clearweight.service.core.model import Model
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.parameters import TARGET
-from clearweight.service.core.repository import Repository, Slot
+from clearweight.service.core.repository import Repository
+from clearweight.service.core.slot import Slot
 from clearweight.service.core.types import (
     Explanation,
     InferRequest,
     InferResponse,
     ModelHealth,
     ModelMetadata,
+    ModelState,
     Prediction,
     Scalar,
     Tensor,
@@ -30,6 +36,7 @@ from clearweight.service.core.types import (
 from clearweight.service.core.watch import Watch
 from clearweight.service.drift import DriftReport, IntegrityReport
 
+_LOG = logging.getLogger("clearweight.service")
 VERBS = ("predict", "explain")
 
 
@@ -64,35 +71,59 @@ class Engine:
     ) -> None:
         self.options = options or EngineOptions()
         self.observer = observer or Observer()
+        watched = self.options.watch_seconds > 0.0
         self.repository = Repository(
             Path(directory),
-            threads=self.options.threads,
-            fixed_batch=self.options.fixed_batch,
+            self._load,
             low_fidelity=self.options.low_fidelity,
-            observer=self.observer,
+            chosen=self.options.load,
+            empty=watched,
         )
         slots = list(self.repository)
-        if strict and not any(slot.ready for slot in slots):
+        if strict and slots and not any(slot.ready for slot in slots):
             first = slots[0]
             if first.model is None:
                 raise LoadError(first.reason)
             first.serving()
         self._closing = threading.Event()
         self._watch = Watch(slots, self.options, self.observer) if self.options.shadow > 0.0 else None
-        self._schedule: threading.Thread | None = None
+        if self._watch is not None:
+            self.repository.prepare, self.repository.retire = self._watch.add, self._watch.remove
+        self._threads: list[threading.Thread] = []
         if self.options.integrity_interval > 0.0:
-            self._schedule = threading.Thread(
-                target=self._self_tests, name="clearweight-integrity", daemon=True
-            )
-            self._schedule.start()
+            self._repeat("integrity", self.options.integrity_interval, self._self_tests)
+        if watched:
+            self._repeat("watch", self.options.watch_seconds, FolderWatch(self.repository).look)
+
+    def _load(self, artifact: Artifact) -> Model:
+        return Model(
+            artifact,
+            threads=self.options.threads,
+            observer=self.observer,
+            fixed_batch=self.options.fixed_batch,
+        )
+
+    def _repeat(self, what: str, seconds: float, work: Callable[[], None]) -> None:
+        """Do ``work`` again and again in a thread of its own, with pauses of ``seconds``."""
+
+        def loop() -> None:
+            while not self._closing.wait(seconds):
+                try:
+                    work()
+                except Exception:  # noqa: BLE001  # whatever went wrong, the next turn still comes
+                    _LOG.exception("The %s thread failed.", what)
+
+        thread = threading.Thread(target=loop, name=f"clearweight-{what}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def close(self) -> None:
         """Stop the background threads."""
         self._closing.set()
         if self._watch is not None:
             self._watch.close()
-        if self._schedule is not None:
-            self._schedule.join()
+        for thread in self._threads:
+            thread.join()
 
     def __enter__(self) -> Self:
         return self
@@ -192,6 +223,8 @@ class Engine:
     ) -> InferRequest:
         if model is None:
             names = self.repository.names
+            if not names:
+                raise UnavailableError("No model is loaded.")
             if len(names) > 1:
                 raise InvalidRequestError(f"Several models are loaded, name one: {', '.join(names)}.")
             model = names[0]
@@ -263,9 +296,39 @@ class Engine:
             properties,
         )
 
+    # -- what is loaded -----------------------------------------------------------------------------------------
+
+    def index(self) -> list[ModelState]:
+        """List every version on disk or in memory, sorted by name and version, with its state and the reason."""
+        return self.repository.index()
+
+    def load(self, name: str) -> None:
+        """Load every version of a model that is on disk, anew where its files have changed; takes as long as that.
+
+        Requests are answered by the old versions until the new ones are open, warm and tested.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such model on disk.
+        LoadError
+            A version cannot be loaded or fails its tests; what served before serves on.
+        """
+        self.repository.load(name)
+
+    def unload(self, name: str) -> None:
+        """Take a model out of memory once the requests that run on it have ended.
+
+        Raises
+        ------
+        NotFoundError
+            Unknown model.
+        """
+        self.repository.unload(name)
+
     @property
     def ready(self) -> bool:
-        """Whether every model's current version serves."""
+        """Whether every loaded model's current version serves."""
         return all(self.repository.slot(name).ready for name in self.repository.names)
 
     def health(self, name: str, version: str | None = None) -> ModelHealth:
@@ -307,8 +370,7 @@ class Engine:
         return DriftReport("disabled", reason, "none", 0.0)
 
     def _self_tests(self) -> None:
-        while not self._closing.wait(self.options.integrity_interval):
-            for slot in self.repository:
-                for model in (slot.model, slot.reference):
-                    if model is not None:
-                        model.self_test()
+        for slot in self.repository:
+            for model in (slot.model, slot.reference):
+                if model is not None:
+                    model.self_test()

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from clearweight.service.core.errors import InvalidRequestError
-from clearweight.service.core.repository import LOW_FIDELITY
+from clearweight.service.core.slot import LOW_FIDELITY
 from clearweight.service.core.types import Limits
 
 
@@ -14,6 +14,9 @@ class EngineOptions:
     ``fixed_batch`` plans every session for that many rows, which is fastest on a device that always asks for as many
     (1 on most); other requests are run in pieces. 0 plans for any number.
 
+    ``load`` names the models to load at the start, None for all; the others wait for ``Engine.load``.
+    ``watch_seconds`` is the pause between looks at the folder for versions that came, changed or went, 0 for none.
+
     ``shadow`` is the share of rows also run through the uncompressed reference (0 switches it off),
     ``shadow_cpu_share`` what share of one core that may take. ``integrity_interval`` is seconds between self-tests
     after the one at load, 0 for none. ``false_alarm_interval_days`` is for all drift charts of the device together.
@@ -22,6 +25,8 @@ class EngineOptions:
     threads: int = 1
     fixed_batch: int = 0
     low_fidelity: str = "refuse"
+    load: tuple[str, ...] | None = None
+    watch_seconds: float = 0.0
     integrity_interval: float = 0.0
     shadow: float = 0.0
     shadow_queue: int = 64

@@ -76,6 +76,20 @@ class ModelMetadata:
     properties: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """One line of the repository's index.
+
+    ``state`` is UNKNOWN (on disk, never asked for), READY, UNAVAILABLE, LOADING or UNLOADING; ``reason`` says why it
+    does not serve, or why the newest attempt to replace it failed.
+    """
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
     """Outputs by name, first one the logits; who gave them."""

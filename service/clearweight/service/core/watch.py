@@ -12,7 +12,7 @@ from clearweight.service.core.errors import LoadError
 from clearweight.service.core.model import Model
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
-from clearweight.service.core.repository import Slot
+from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
 from clearweight.service.drift.monitor import METRIC, SERIES
 
@@ -30,21 +30,40 @@ class Watch:
         self._options, self._observer = options, observer
         self._rng = np.random.default_rng(options.shadow_seed)
         self._reasons: dict[Slot, str] = {}
-        watched = []
-        for slot in slots:
-            try:
-                slot.reference, shipped = self._reference(slot)
-                watched.append((slot, shipped))
-            except (ArtifactError, LoadError, OSError) as error:
-                self._reasons[slot] = str(error)
+        watched = [(slot, shipped) for slot in slots if (shipped := self._join(slot)) is not None]
         for slot, shipped in watched:
-            slot.monitor = Monitor(
-                shipped,
-                share=options.shadow,
-                interval_days=options.false_alarm_interval_days,
-                family=SERIES * len(watched),
-            )
+            slot.monitor = self._monitor(shipped, len(watched))
+        self._watched = {slot for slot, _ in watched}
         self._worker = ShadowWorker(options.shadow_queue, options.shadow_cpu_share)
+
+    def add(self, slot: Slot) -> None:
+        """Watch a version that was loaded while others ran; it is not sampled before this returns."""
+        shipped = self._join(slot)
+        if shipped is not None:
+            self._watched.add(slot)
+            slot.monitor = self._monitor(shipped, len(self._watched))
+
+    def remove(self, slot: Slot) -> None:
+        """Forget a version that was replaced or unloaded; comparisons that were queued still end on it."""
+        self._watched.discard(slot)
+        self._reasons.pop(slot, None)
+
+    def _join(self, slot: Slot) -> Drift | None:
+        """Load a slot's reference; returns the null that the artifact ships, None where there is no watching it."""
+        try:
+            slot.reference, shipped = self._reference(slot)
+        except (ArtifactError, LoadError, OSError) as error:
+            self._reasons[slot] = str(error)
+            return None
+        return shipped
+
+    def _monitor(self, shipped: Drift, watched: int) -> Monitor:
+        return Monitor(
+            shipped,
+            share=self._options.shadow,
+            interval_days=self._options.false_alarm_interval_days,
+            family=SERIES * watched,
+        )
 
     def _reference(self, slot: Slot) -> tuple[Model, Drift]:
         if slot.model is None:

@@ -81,5 +81,6 @@ class ShadowWorker:
             except Exception:  # noqa: BLE001  # whatever a comparison raises, the next one still runs
                 _LOG.exception("A shadow comparison failed.")
             finally:
+                job = None  # an unloaded model is not kept by its last comparison
                 self._jobs.task_done()
             self._closing.wait((time.perf_counter() - started) * self._pause_per_second)

@@ -1,0 +1,67 @@
+"""One version of one model as the repository holds it: loaded or not, serving or not, and why not."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from clearweight.service.core.errors import UnavailableError
+from clearweight.service.core.model import Model
+from clearweight.service.drift import Monitor
+
+LOW_FIDELITY = ("refuse", "annotate")
+"""What to do with a model that fails its fidelity test: do not serve it, or serve it and say so in every reply."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One version; a reload puts another slot in its place, so that whoever holds this one finishes on its model.
+
+    Attributes
+    ----------
+    model : None when it could not be loaded, or was unloaded; ``problem`` says which
+    problem : why there is no model, or why the newest attempt to replace it failed
+    withdrawn : why a loaded version was taken out of service; empty while it was not
+    """
+
+    name: str
+    version: str
+    path: Path
+    model: Model | None
+    problem: str
+    low_fidelity: str
+    reference: Model | None = None
+    monitor: Monitor | None = None
+    withdrawn: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why this version does not serve; empty when it does."""
+        model = self.model
+        if model is None:
+            return self.problem
+        if model.fidelity.state == "failed" and self.low_fidelity == "refuse":
+            return f"Fidelity: {model.fidelity.reason}"
+        if model.integrity.state == "failed":
+            return f"Integrity: {model.integrity.reason}"
+        return self.withdrawn
+
+    @property
+    def ready(self) -> bool:
+        """Whether this version serves."""
+        return not self.reason
+
+    def serves(self, sha256: str) -> bool:
+        """Tell whether this version serves, from the artifact with this manifest digest."""
+        return self.model is not None and self.ready and self.model.sha256 == sha256
+
+    def serving(self) -> Model:
+        """Return the model.
+
+        Raises
+        ------
+        UnavailableError
+            It does not serve; the text says why.
+        """
+        reason = self.reason
+        if self.model is None or reason:
+            raise UnavailableError(f"Model {self.name!r} version {self.version!r} is not ready. {reason}")
+        return self.model
