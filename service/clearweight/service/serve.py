@@ -13,6 +13,7 @@ import uvicorn
 import uvloop
 
 from clearweight.artifact import Manifest, TensorSpec
+from clearweight.service import web
 from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import LoadError
@@ -63,8 +64,10 @@ async def _serve(settings: Settings, say: Say) -> None:
         loop.add_signal_handler(name, stop.set)
     try:
         listener = _listen(settings.host, settings.http_port)
+        app = create_app(plane, metrics.exposition)
+        app.router.routes.extend(web.routes(engine))
         config = uvicorn.Config(
-            create_app(plane, metrics.exposition),
+            app,
             http="httptools",
             ws="none",
             lifespan="off",
@@ -77,17 +80,17 @@ async def _serve(settings: Settings, say: Say) -> None:
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         rpc = RpcServer(plane, f"{host}:{settings.grpc_port}")
         await rpc.start()
-        web = asyncio.create_task(http.serve(sockets=[listener]))
+        rest = asyncio.create_task(http.serve(sockets=[listener]))
         await http.listening.wait()
         _announce(plane, host, listener.getsockname()[1], rpc.port, say)
         stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopped, web}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({stopped, rest}, return_when=asyncio.FIRST_COMPLETED)
         plane.leaving = True
         await rpc.report()
         await asyncio.sleep(settings.drain_seconds)
         plane.draining = True
         http.should_exit = True
-        await asyncio.gather(rpc.stop(settings.grace_seconds), web)
+        await asyncio.gather(rpc.stop(settings.grace_seconds), rest)
         stopped.cancel()
     finally:
         plane.close()

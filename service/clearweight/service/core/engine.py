@@ -19,7 +19,7 @@ from clearweight.service.core.folder_watch import FolderWatch
 from clearweight.service.core.model import Model
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
-from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.parameters import TARGET, VARIANT
 from clearweight.service.core.repository import Repository
 from clearweight.service.core.slot import Slot
 from clearweight.service.core.types import (
@@ -246,12 +246,12 @@ class Engine:
     def infer_explain(self, request: InferRequest) -> InferResponse:
         """Answer one explain request."""
         slot = self.repository.slot(request.model, request.version)
-        model = slot.serving()
+        model = slot.explaining(request.parameters.get(VARIANT))
         drift_state = slot.monitor.state if slot.monitor is not None else "disabled"
         response, feed, found = answer.explain(model, request, self.options.limits, drift_state)
         method = str(response.parameters["method"])
         self.observer.explained(model.name, method, len(found.target), found.completeness_error)
-        if self._watch is not None:
+        if self._watch is not None and model is slot.model:
             self._watch.sample(slot, feed)
         return response
 

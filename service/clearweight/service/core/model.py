@@ -60,6 +60,7 @@ class Model:
         self.output_names = tuple(spec.name for spec in manifest.outputs)
         self.output_datatypes = {spec.name: spec.datatype for spec in manifest.outputs}
         self.sha256 = manifest.manifest_sha256
+        self.device_bytes = artifact.device_bytes
         self._artifact, self._threads, self._observer = artifact, threads, observer
         self._fixed_batch = fixed_batch
         self._predict = self._session("predict.onnx", (*self.input_names,), self.output_names)

@@ -14,6 +14,9 @@ from clearweight.service.core.types import Limits, Scalar, Tensor
 
 TARGET = "target"
 """Name of the per-row class tensor, in requests and replies; -1 asks for the arg-max of the same run."""
+VARIANT = "variant"
+"""Parameter that asks for the map of the uncompressed ``reference`` where the service has it loaded."""
+REFERENCE = "reference"
 GIVEN = "input"
 """Name of the baseline that came as a tensor."""
 BASELINES = ("zero", "black", GIVEN)

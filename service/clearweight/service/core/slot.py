@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from clearweight.service.core.errors import UnavailableError
+from clearweight.service.core.errors import InvalidRequestError, UnavailableError, UnsupportedError
 from clearweight.service.core.model import Model
+from clearweight.service.core.parameters import REFERENCE
+from clearweight.service.core.types import Scalar
 from clearweight.service.drift import Monitor
 
 LOW_FIDELITY = ("refuse", "annotate")
@@ -65,3 +67,26 @@ class Slot:
         if self.model is None or reason:
             raise UnavailableError(f"Model {self.name!r} version {self.version!r} is not ready. {reason}")
         return self.model
+
+    def explaining(self, variant: Scalar | None) -> Model:
+        """Return the model that an explain request asks for: the served one, or with ``reference`` the reference.
+
+        Raises
+        ------
+        UnavailableError
+            The served model is not ready.
+        UnsupportedError
+            No reference is loaded beside it.
+        InvalidRequestError
+            There is no such variant.
+        """
+        served = self.serving()
+        if variant in (None, served.manifest.variant):
+            return served
+        if variant != REFERENCE:
+            raise InvalidRequestError(
+                f"Parameter 'variant' is {variant!r}, expected {served.manifest.variant!r} or {REFERENCE!r}."
+            )
+        if self.reference is None:
+            raise UnsupportedError(f"The reference of model {self.name!r} is not loaded.")
+        return self.reference

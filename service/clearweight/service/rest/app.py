@@ -25,7 +25,14 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 def create_app(plane: Dataplane, metrics: Exposition | None = None) -> FastAPI:
     """Build the application over a dataplane."""
-    app = FastAPI(title=NAME, version=installed_version("clearweight"), redirect_slashes=False)
+    # The documentation pages of FastAPI load their scripts from elsewhere; ours works without a network.
+    app = FastAPI(
+        title=NAME,
+        version=installed_version("clearweight"),
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+    )
     app.add_exception_handler(HTTPException, _http_error)
     table = _Rest(plane, metrics).routes()
     paths: dict[str, dict[str, object]] = {}

@@ -1,0 +1,5 @@
+"""The page for people: a model's card, a place to try it, its drift as it happens. No build step, works offline."""
+
+from clearweight.service.web.routes import routes
+
+__all__ = ["routes"]

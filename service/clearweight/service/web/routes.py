@@ -1,0 +1,50 @@
+"""Paths of the page: its files, and the card it shows."""
+
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from clearweight.service.core.engine import Engine
+from clearweight.service.core.errors import NotFoundError
+from clearweight.service.web.card import card
+
+FILES = Path(__file__).parent / "static"
+
+
+def routes(engine: Engine) -> list[BaseRoute]:
+    """Return ``/`` (the page), ``/docs`` (the API), ``/web/`` (their files) and ``/web/card/{model}``.
+
+    All else that the page shows comes from the public verbs: what it can do, a caller can do.
+    """
+
+    async def page(request: Request) -> Response:
+        """Serve the page."""
+        del request
+        return FileResponse(FILES / "page.html")
+
+    async def docs(request: Request) -> Response:
+        """Serve the page that shows the API."""
+        del request
+        return FileResponse(FILES / "docs.html")
+
+    async def model_card(request: Request) -> Response:
+        """Serve one model's card."""
+        try:
+            slot = engine.repository.slot(request.path_params["model"])
+        except NotFoundError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        if slot.model is None:
+            return JSONResponse({"error": f"Model {slot.name!r} is not loaded. {slot.reason}"}, 503)
+        return JSONResponse(
+            card(slot.model.manifest, slot.model.device_bytes, reference=slot.reference is not None)
+        )
+
+    return [
+        Route("/", page),
+        Route("/docs", docs),
+        Route("/web/card/{model}", model_card),
+        Mount("/web", StaticFiles(directory=FILES)),
+    ]
