@@ -1,5 +1,6 @@
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 
 import pytest
@@ -149,3 +150,32 @@ def test_openmetrics_is_served_to_those_who_ask(watched):
 
     assert reply.headers["content-type"].startswith("application/openmetrics-text")
     assert reply.text.endswith("# EOF\n")
+
+
+def test_the_process_and_the_last_self_test_are_told(service):
+    found = samples(service.http)
+
+    assert found["process_resident_memory_bytes", ()] > 1e7
+    tested = value(
+        found, "integrity_last_check_timestamp_seconds", model="tiny", version="10", variant="compressed"
+    )
+    assert 0 <= time.time() - tested < 3600
+
+
+def test_rates_of_skipped_rows_have_a_zero_to_start_from(watched):
+    use(watched)
+    found = samples(watched.http)
+
+    for reason in ("sampled_out", "budget", "no_reference"):
+        assert value(found, "attribution_drift_skipped_total", model="tiny", reason=reason) == 0
+
+
+def test_a_model_without_a_fidelity_record_has_no_verdict(tmp_path):
+    def unmeasured(manifest):
+        return replace(manifest, fidelity=None)
+
+    artifacts.write(tmp_path, change=unmeasured)
+    for opened in open_service(tmp_path, EngineOptions()):
+        names = {name for name, _ in samples(opened.http)}
+    assert "clearweight_fidelity_passed" not in names
+    assert "clearweight_integrity_passed" in names

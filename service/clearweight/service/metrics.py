@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
@@ -42,6 +42,9 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self.observer: Observer = _Counting(self.registry)
+        ProcessCollector(
+            registry=self.registry
+        )  # memory, processor time and files, under their standard names
 
     def watch(self, plane: Dataplane) -> None:
         """Read the gauges from this dataplane at every scrape."""
@@ -116,6 +119,12 @@ class _Counting(Observer):
             "variant",
             "outcome",
         )
+        self._checked = Gauge(
+            "clearweight_integrity_last_check_timestamp_seconds",
+            "When the last self-test on the canaries ended.",
+            ("model", "version", "variant"),
+            registry=registry,
+        )
         # All series whose labels are known beforehand exist from the start.
         for reason in _REJECTED:
             self._rejected.labels(reason)
@@ -124,6 +133,7 @@ class _Counting(Observer):
             self._batches.labels(verb)
         self._run_children = {stage: self._runs.labels(stage) for stage in _STAGES}
         self._batch_children = {verb: self._batches.labels(verb) for verb in VERBS}
+        self._begun: set[str] = set()
         self._request_children: dict[tuple[str, ...], Any] = {}
         self._duration_children: dict[tuple[str, ...], Any] = {}
 
@@ -155,7 +165,16 @@ class _Counting(Observer):
             for error in np.abs(completeness_error):
                 child.observe(float(error))
 
+    def _begin(self, model: str) -> None:
+        """Let the drift counters of a model exist from its first row on, so that a rate has a zero to start from."""
+        if model not in self._begun:
+            self._begun.add(model)
+            self._flips.labels(model)
+            for reason in _SKIPPED:
+                self._skipped.labels(model, reason)
+
     def compared(self, model: str, source: str, comparison: Comparison) -> None:
+        self._begin(model)
         self._compared.labels(model, source).inc(len(comparison.disagreement))
         self._flips.labels(model).inc(int(comparison.disagreement.sum()))
         scores = {**comparison.scores, "disagreement": comparison.disagreement.astype(np.float64)}
@@ -166,10 +185,12 @@ class _Counting(Observer):
             self._undefined.labels(model, metric).inc(int(np.sum(~np.isfinite(values))))
 
     def skipped(self, model: str, reason: str, rows: int) -> None:
+        self._begin(model)
         self._skipped.labels(model, reason).inc(rows)
 
     def checked(self, model: str, version: str, variant: str, report: IntegrityReport) -> None:
         self._checks.labels(model, version, variant, report.state).inc()
+        self._checked.labels(model, version, variant).set_to_current_time()
 
 
 class _Standing(Collector):
@@ -219,9 +240,13 @@ class _Standing(Collector):
         )
         yield _gauge(
             "fidelity_passed",
-            "1 when the artifact's fidelity record passes its budget, 0 when not or not measured.",
+            "1 when the artifact's fidelity record passes its budget; no value where none was measured.",
             which,
-            [((m.name, m.version), m.fidelity.state == "passed") for _, m in loaded],
+            [
+                ((m.name, m.version), m.fidelity.state == "passed")
+                for _, m in loaded
+                if m.fidelity.state != "not_measured"
+            ],
         )
         records = [(m, m.fidelity.record) for _, m in loaded if m.fidelity.record is not None]
         yield _gauge(
