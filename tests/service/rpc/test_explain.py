@@ -1,3 +1,6 @@
+import threading
+import time
+
 import grpc
 import numpy as np
 import pytest
@@ -48,13 +51,59 @@ def test_targets_for_all_rows_or_per_row(stub, service, target):
     assert np.array_equal(found["explain"], direct.map)
 
 
-def test_a_stream_answers_in_order_and_ends_at_the_first_failure(stub):
-    replies = stub.ExplainStream(
-        iter([request(id="a"), request(id="b"), request(model="other"), request(id="c")])
-    )
+def test_a_stream_answers_in_order_and_a_failure_is_its_requests_alone(stub, service):
+    asked = [request(id=str(index), target=[index % 5], method="gradient") for index in range(30)]
+    asked[3] = request(id="3", model="other", version="7")
+    asked[7] = request(id="7", method="lime")
 
-    assert [next(replies).id, next(replies).id] == ["a", "b"]
-    fails(lambda: next(replies), grpc.StatusCode.NOT_FOUND)
+    found = list(stub.ExplainStream(iter(asked)))
+
+    assert [reply.id for reply in found] == [str(index) for index in range(30)]
+    assert [index for index, reply in enumerate(found) if reply.HasField("error")] == [3, 7]
+    assert (found[3].model, found[3].version) == ("other", "7")
+    assert found[3].error.code == grpc.StatusCode.NOT_FOUND.value[0]
+    assert found[7].error.code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    assert "lime" in found[7].error.message
+    direct = service.engine.explain(X, target=2, method="gradient").map
+    assert np.array_equal(tensors(found[12])["explain"], direct)
+
+
+def test_a_stream_does_not_wait_for_its_end_before_it_answers(stub):
+    more = threading.Event()
+
+    def asked():
+        yield request(id="first")
+        assert more.wait(60)
+        yield request(id="second")
+
+    replies = stub.ExplainStream(asked())
+    assert next(replies).id == "first"
+    more.set()
+    assert [reply.id for reply in replies] == ["second"]
+
+
+def test_a_cancelled_stream_computes_no_more(stub, service, monkeypatch):
+    served, begun = [], threading.Event()
+    work = service.plane._work["explain"]
+
+    def slow(asked):
+        served.append(asked.id)
+        begun.set()
+        time.sleep(0.1)
+        return work(asked)
+
+    monkeypatch.setitem(service.plane._work, "explain", slow)
+    monkeypatch.setattr(service.engine, "cost", lambda verb, asked: 1.0)  # not where the event loop stands
+    replies = stub.ExplainStream(request(id=str(index)) for index in range(200))
+    assert begun.wait(60)
+    replies.cancel()
+    with pytest.raises(grpc.RpcError):
+        list(replies)
+    time.sleep(0.3)
+    settled = len(served)
+    time.sleep(0.3)
+
+    assert len(served) == settled < 10
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from clearweight.artifact import TensorSpec
+from clearweight.artifact.errors import FileNameError
+from clearweight.artifact.file_name import check_model_name
 from clearweight.service.core.errors import InvalidRequestError, TooLargeError
 from clearweight.service.core.types import Limits, Scalar, Tensor
 
@@ -52,6 +54,43 @@ def check_parameters(parameters: object, where: str) -> Mapping[str, Scalar]:
                 f"Parameter {key!r} of {where} is a {type(value).__name__}, expected a string, number or boolean."
             )
     return parameters
+
+
+def check_load(name: str, parameters: Mapping[str, object]) -> None:
+    """Check a request to load: models come from the repository folder, where their hashes pin them.
+
+    Raises
+    ------
+    InvalidRequestError
+        No name a model can have, or inline configuration (``config``) or files (``file:...``) came along.
+    """
+    _check_name(name)
+    for key in parameters:
+        if key == "config" or key.startswith("file:"):
+            raise InvalidRequestError(
+                f"Parameter {key!r} would bring a model along; models come from the repository folder alone."
+            )
+
+
+def check_unload(name: str, parameters: Mapping[str, object]) -> None:
+    """Check a request to unload.
+
+    Raises
+    ------
+    InvalidRequestError
+        No name a model can have, or ``unload_dependents`` is no boolean.
+    """
+    _check_name(name)
+    dependents = parameters.get("unload_dependents", False)  # there are none, so either way is right
+    if not isinstance(dependents, bool):
+        raise InvalidRequestError(f"Parameter 'unload_dependents' is {dependents!r}, expected a boolean.")
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_model_name(name)
+    except FileNameError as error:
+        raise InvalidRequestError(str(error)) from None
 
 
 def check_inputs(

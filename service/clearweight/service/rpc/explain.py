@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802  # methods have the names the protocol gives them
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.datatypes import DATATYPES, datatype, from_bytes, to_bytes
+from clearweight.service.core.errors import ServiceError, internal
 from clearweight.service.core.parameters import TARGET
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, ModelHealth, Scalar, Tensor
 from clearweight.service.core.validation import check_shape
@@ -16,6 +18,8 @@ from clearweight.service.drift import DriftReport, FidelityReport, IntegrityRepo
 from clearweight.service.rpc.errors import code_of
 from clearweight.service.rpc.generated import explain_pb2 as pb
 from clearweight.service.rpc.generated import explain_pb2_grpc as pb_grpc
+
+_AT_A_TIME = 4  # requests of one stream that may wait or run; the rest waits with the caller
 
 
 class ExplainServicer(pb_grpc.ExplainServiceServicer):
@@ -27,6 +31,49 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Predict and attribute in one run."""
         del context
+        return await self._explain(request)
+
+    async def ExplainStream(
+        self, request_iterator: AsyncIterator[pb.ExplainRequest], context: Any
+    ) -> AsyncIterator[pb.ExplainResponse]:
+        """Explain many requests, a few at a time; answers in their order, failures among them.
+
+        When the caller cancels, what has not begun is not computed.
+        """
+        del context
+        running: asyncio.Queue[asyncio.Task[pb.ExplainResponse] | None] = asyncio.Queue(_AT_A_TIME)
+
+        async def read() -> None:
+            try:
+                async for request in request_iterator:
+                    await running.put(asyncio.create_task(self._item(request)))
+            finally:
+                await running.put(None)
+
+        reader = asyncio.create_task(read())
+        task: asyncio.Task[pb.ExplainResponse] | None = None
+        try:
+            while (task := await running.get()) is not None:
+                yield await task
+        finally:
+            reader.cancel()
+            for left in (task, *(running.get_nowait() for _ in range(running.qsize()))):
+                if left is not None:
+                    left.cancel()
+
+    async def _item(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
+        try:
+            return await self._explain(request)
+        except Exception as failure:  # noqa: BLE001  # one item's failure is that item's answer
+            error = failure if isinstance(failure, ServiceError) else internal(failure)
+            return pb.ExplainResponse(
+                model=request.model,
+                version=request.version,
+                id=request.id,
+                error=pb.Error(code=code_of(error).value[0], message=str(error)),
+            )
+
+    async def _explain(self, request: pb.ExplainRequest) -> pb.ExplainResponse:
         with self._plane.call("explain", "grpc") as call:
             call.code = "CANCELLED"  # stands if the caller goes away before anything else is known
             try:
@@ -38,13 +85,6 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
                 raise
             call.code = "OK"
             return reply
-
-    async def ExplainStream(
-        self, request_iterator: AsyncIterator[pb.ExplainRequest], context: Any
-    ) -> AsyncIterator[pb.ExplainResponse]:
-        """Explain one request after another, answers in their order."""
-        async for request in request_iterator:
-            yield await self.Explain(request, context)
 
     async def Drift(self, request: pb.DriftRequest, context: Any) -> pb.DriftResponse:
         """Fidelity, integrity and drift of one model."""

@@ -2,11 +2,14 @@
 
 # ruff: noqa: N802  # methods have the names the protocol gives them
 
+import asyncio
+from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from typing import Any
 
 from clearweight.service.core.dataplane import EXTENSIONS, NAME, Dataplane
 from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.validation import check_load, check_unload
 from clearweight.service.rpc.errors import code_of
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
@@ -83,6 +86,47 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
                 raise
             call.code = "OK"
             return reply
+
+    async def RepositoryIndex(
+        self, request: oip.RepositoryIndexRequest, context: Any
+    ) -> oip.RepositoryIndexResponse:
+        """Every model and version, with its state and the reason for it."""
+        del context
+        return oip.RepositoryIndexResponse(
+            models=[
+                oip.RepositoryIndexResponse.ModelIndex(
+                    name=found.name, version=found.version, state=found.state, reason=found.reason
+                )
+                for found in self._engine.index()
+                if not request.ready or found.state == "READY"
+            ]
+        )
+
+    async def RepositoryModelLoad(
+        self, request: oip.RepositoryModelLoadRequest, context: Any
+    ) -> oip.RepositoryModelLoadResponse:
+        """Load a model from the repository folder, or load it again."""
+        del context
+        check_load(request.model_name, _choices(request.parameters))
+        await asyncio.to_thread(self._engine.load, request.model_name)
+        return oip.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: oip.RepositoryModelUnloadRequest, context: Any
+    ) -> oip.RepositoryModelUnloadResponse:
+        """Take a model out of service."""
+        del context
+        check_unload(request.model_name, _choices(request.parameters))
+        await asyncio.to_thread(self._engine.unload, request.model_name)
+        return oip.RepositoryModelUnloadResponse()
+
+
+def _choices(parameters: Mapping[str, oip.ModelRepositoryParameter]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, parameter in parameters.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        found[key] = None if choice is None else getattr(parameter, choice)
+    return found
 
 
 def _check_flag(parameter: oip.InferParameter | None) -> None:

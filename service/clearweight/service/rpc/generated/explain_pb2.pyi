@@ -45,7 +45,7 @@ class ExplainRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., target: _Optional[_Iterable[int]] = ..., steps: _Optional[int] = ..., baseline: _Optional[str] = ..., seed: _Optional[int] = ..., preprocess: _Optional[bool] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
-    __slots__ = ("model", "version", "id", "outputs", "method", "baseline", "steps", "seed", "gradient_ste", "explainer_sha256", "model_sha256", "resolution", "fidelity", "drift_state")
+    __slots__ = ("model", "version", "id", "outputs", "method", "baseline", "steps", "seed", "gradient_ste", "explainer_sha256", "model_sha256", "resolution", "fidelity", "drift_state", "error")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -60,6 +60,7 @@ class ExplainResponse(_message.Message):
     RESOLUTION_FIELD_NUMBER: _ClassVar[int]
     FIDELITY_FIELD_NUMBER: _ClassVar[int]
     DRIFT_STATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     id: str
@@ -74,7 +75,16 @@ class ExplainResponse(_message.Message):
     resolution: str
     fidelity: str
     drift_state: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., method: _Optional[str] = ..., baseline: _Optional[str] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., gradient_ste: _Optional[bool] = ..., explainer_sha256: _Optional[str] = ..., model_sha256: _Optional[str] = ..., resolution: _Optional[str] = ..., fidelity: _Optional[str] = ..., drift_state: _Optional[str] = ...) -> None: ...
+    error: Error
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., outputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., method: _Optional[str] = ..., baseline: _Optional[str] = ..., steps: _Optional[int] = ..., seed: _Optional[int] = ..., gradient_ste: _Optional[bool] = ..., explainer_sha256: _Optional[str] = ..., model_sha256: _Optional[str] = ..., resolution: _Optional[str] = ..., fidelity: _Optional[str] = ..., drift_state: _Optional[str] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ...) -> None: ...
 
 class DriftRequest(_message.Message):
     __slots__ = ("model", "version")

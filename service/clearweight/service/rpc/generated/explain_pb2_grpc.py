@@ -62,7 +62,7 @@ class ExplainServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainStream(self, request_iterator, context):
-        """The same, answers in the order of the requests; the first failure ends the stream.
+        """Many in one stream, answered in their order. A request that fails is answered by its `error`, the stream goes on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -1,0 +1,79 @@
+"""The model repository extension over REST, in Triton's form: index, load, unload.
+
+Source: Triton Inference Server, model repository extension. ``repository_table`` says what there is;
+whoever mounts it decides on which port and for whom.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from clearweight.service.core.engine import Engine
+from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.types import Scalar
+from clearweight.service.core.validation import check_load, check_parameters, check_unload
+from clearweight.service.rest.body import read_body
+from clearweight.service.rest.endpoint import Row, json_response
+from clearweight.service.rest.oip import parse_object
+
+_LONGEST = 1024 * 1024
+
+
+def repository_table(engine: Engine) -> list[Row]:
+    """List the operations of the repository; ``endpoint.routes`` makes them an application's.
+
+    A model's name stands at the end of the path or before the verb and may hold anything, so that a name with a
+    slash in it is refused as a name and not as a path.
+    """
+    verbs = _Repository(engine)
+    model = "/v2/repository/models/{model:path}"
+    return [
+        Row("POST", "/v2/repository/index", verbs.index, "repository_index"),
+        Row("POST", f"{model}/load", verbs.load, "repository_load"),
+        Row("POST", f"{model}/unload", verbs.unload, "repository_unload"),
+    ]
+
+
+class _Repository:
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def index(self, request: Request) -> Response:
+        """Every model and version, with its state and the reason for it."""
+        asked = await _object(request)
+        ready = asked.get("ready", False)
+        if not isinstance(ready, bool):
+            raise InvalidRequestError(f"'ready' is {ready!r}, expected a boolean.")
+        return json_response(
+            [
+                {"name": found.name, "version": found.version, "state": found.state, "reason": found.reason}
+                for found in self._engine.index()
+                if not ready or found.state == "READY"
+            ]
+        )
+
+    async def load(self, request: Request) -> Response:
+        """Load a model from the repository folder, or load it again."""
+        name = request.path_params["model"]
+        check_load(name, await _parameters(request))
+        await asyncio.to_thread(self._engine.load, name)
+        return json_response({})
+
+    async def unload(self, request: Request) -> Response:
+        """Take a model out of service."""
+        name = request.path_params["model"]
+        check_unload(name, await _parameters(request))
+        await asyncio.to_thread(self._engine.unload, name)
+        return json_response({})
+
+
+async def _object(request: Request) -> dict[str, object]:
+    # Whatever the content type says: `curl -d '{}'` calls it a form.
+    body = await read_body(request, request.headers.get("content-length", "0").encode("latin-1"), _LONGEST)
+    return parse_object(body) if body.strip() else {}
+
+
+async def _parameters(request: Request) -> Mapping[str, Scalar]:
+    return check_parameters((await _object(request)).get("parameters", {}), "the request")
