@@ -53,23 +53,21 @@ def flags(t: Target) -> None:
 
 
 def mixed(t: Target) -> None:
-    parts = {"a": np.arange(6, dtype="<f4").reshape(2, 3), "b": np.full((2, 3), 0.5, "<f4")}
-    for first, raw in (("a", "a"), ("a", "b"), ("b", "a"), ("b", "b")):
+    target = np.array([1, 4], "<i8")
+    for first, raw in (("input", "input"), ("input", "target"), ("target", "input"), ("target", "target")):
         with given((first, raw)):
-            entries, tail = [], b""
-            for name in (first, "b" if first == "a" else "a"):
-                entry = {"name": name, "shape": [2, 3], "datatype": "FP32"}
-                if name == raw:
-                    entry["parameters"] = {"binary_data_size": 24}
-                    tail += parts[name].tobytes()
-                else:
-                    entry["data"] = parts[name].ravel().tolist()
-                entries.append(entry)
-            text = json.dumps({"inputs": entries}).encode()
+            parts = {
+                "input": tensor(t),
+                "target": {"name": "target", "shape": [2], "datatype": "INT64", "data": [1, 4]},
+            }
+            tail = (t.x.astype("<f4") if raw == "input" else target).tobytes()
+            del parts[raw]["data"]
+            parts[raw]["parameters"] = {"binary_data_size": len(tail)}
+            text = json.dumps({"inputs": [parts.pop(first), *parts.values()]}).encode()
             headers = {"Inference-Header-Content-Length": str(len(text))}
-            found = outputs(t.http.post("/v2/models/pair/infer", content=text + tail, headers=headers))
-            assert np.array_equal(found["sum"], parts["a"] + parts["b"])
-            assert np.array_equal(found["difference"], parts["a"] - parts["b"])
+            found = outputs(t.http.post(t.explain, content=text + tail, headers=headers))
+            assert found["target"].tolist() == [1, 4]
+            same(found["logits"], t.oracle(t.x))
 
 
 def raw_request(t: Target) -> None:
@@ -82,9 +80,7 @@ def raw_request(t: Target) -> None:
 
 
 def raw_request_refused(t: Target) -> None:
-    for model in ("pair", "free"):
-        with given(model):
-            refused(t.http.post(f"/v2/models/{model}/infer", content=b"\0" * 12, headers=RAW), 400)
+    refused(t.http.post("/v2/models/free/infer", content=b"\0" * 12, headers=RAW), 400)
 
 
 def header_length(t: Target) -> None:
@@ -115,24 +111,16 @@ def data_and_size(t: Target) -> None:
     refused(t.http.post(t.infer, **binary(t, data=[0.0])), 400)
 
 
-def bad_bytes(t: Target) -> None:
-    for raw in (struct.pack("<I", 99) + b"a", b"\x01", b""):
-        with given(raw):
-            entry = tensor(t, shape=[1], datatype="BYTES", parameters={"binary_data_size": len(raw)})
+def bad_elements(t: Target) -> None:
+    for datatype, raw in (
+        ("BYTES", struct.pack("<I", 99) + b"a"),
+        ("BYTES", b"\x01"),
+        ("BYTES", b""),
+        ("BOOL", b"\x02"),
+    ):
+        with given((datatype, raw)):
+            entry = tensor(t, shape=[1], datatype=datatype, parameters={"binary_data_size": len(raw)})
             del entry["data"]
             text = json.dumps({"inputs": [entry]}).encode()
             headers = {"Inference-Header-Content-Length": str(len(text))}
             refused(t.http.post(t.infer, content=text + raw, headers=headers), 400)
-
-
-def bad_booleans(t: Target) -> None:
-    for raw, status in ((b"\x00\x01", 200), (b"\x02\x00", 400), (b"\x00\xff", 400)):
-        with given(raw):
-            entry = {"name": "on", "shape": [1, 2], "datatype": "BOOL", "parameters": {"binary_data_size": 2}}
-            text = json.dumps({"inputs": [entry]}).encode()
-            headers = {"Inference-Header-Content-Length": str(len(text))}
-            reply = t.http.post("/v2/models/switch/infer", content=text + raw, headers=headers)
-            if status == 400:
-                refused(reply, 400)
-            else:
-                assert outputs(reply)["y"].tolist() == [[0.0, 1.0]]

@@ -132,7 +132,7 @@ def health(t: Target) -> None:
 
 def health_on_drain(t: Target) -> None:
     assert t.start is not None
-    with t.start(drain_seconds=2.0) as other:
+    with t.start(drain_seconds=1.0) as other:
         watch = health_pb2_grpc.HealthStub(other.target.channel).Watch(
             health_pb2.HealthCheckRequest(), timeout=30
         )

@@ -4,6 +4,7 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
 from tests.conformance.messages import binary, given, refused
 from tests.conformance.target import Target
@@ -25,23 +26,23 @@ def ready(t: Target) -> None:
 
 def not_ready(t: Target, tmp: object) -> None:
     assert t.start is not None
-    damaged = shutil.copytree(t.models, f"{tmp}/damaged")
-    (damaged / "pair" / "1" / "weights.cwt").write_bytes(b"damaged")
+    damaged = shutil.copytree(t.models, Path(str(tmp)) / "damaged")
+    (damaged / "free" / "1" / "weights.cwt").write_bytes(b"damaged")
     with t.start(damaged) as other:
-        assert "pair" in refused(other.target.http.get("/v2/health/ready"), 503)
-        refused(other.target.http.get("/v2/models/pair/ready"), 503)
-        refused(other.target.http.get("/v1/models/pair"), 503)
+        assert "free" in refused(other.target.http.get("/v2/health/ready"), 503)
+        refused(other.target.http.get("/v2/models/free/ready"), 503)
+        refused(other.target.http.get("/v1/models/free"), 503)
         assert other.target.http.get("/v2/health/live").status_code == 200
         assert other.target.http.get(f"{t.path}/ready").status_code == 200
 
 
 def draining(t: Target) -> None:
     assert t.start is not None
-    with t.start(drain_seconds=2.0) as other:
+    with t.start(drain_seconds=1.0) as other:
         http = other.target.http
         assert http.get("/v2/health/ready").status_code == 200
         other.process.send_signal(signal.SIGTERM)
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 0.8
         while http.get("/v2/health/ready").status_code == 200 and time.monotonic() < end:
             time.sleep(0.01)
         refused(http.get("/v2/health/ready"), 503)

@@ -41,18 +41,10 @@ def selection(t: Target) -> None:
 
 
 def selection_in_order(t: Target) -> None:
-    asked = [{"name": name} for name in ("difference", "sum")]
-    pair = {"inputs": [_pair("a"), _pair("b")]}
-    assert list(outputs(t.http.post("/v2/models/pair/infer", json=pair))) == ["sum", "difference"]
-    found = outputs(t.http.post("/v2/models/pair/infer", json={**pair, "outputs": asked}))
-    assert list(found) == ["difference", "sum"]
-    assert found["sum"].tolist() == [[2.0, 4.0, 6.0]]
-    one = t.http.post("/v2/models/pair/infer", json={**pair, "outputs": asked[:1]})
-    assert list(outputs(one)) == ["difference"]
-
-
-def _pair(name: str) -> dict[str, object]:
-    return {"name": name, "shape": [1, 3], "datatype": "FP32", "data": [1.0, 2.0, 3.0]}
+    for names in (["target", "logits"], ["logits", "explain"], ["explain"]):
+        with given(names):
+            asked = [{"name": name} for name in names]
+            assert list(outputs(t.http.post(t.explain, json=body(t, outputs=asked)))) == names
 
 
 def unknown_output(t: Target) -> None:
@@ -151,10 +143,10 @@ def ragged(t: Target) -> None:
 
 
 def out_of_range(t: Target) -> None:
-    index = {"name": "index", "shape": [1, 1], "datatype": "INT64", "data": [2**63]}
-    refused(t.http.post("/v2/models/brittle/infer", json={"inputs": [index]}), 400)
-    index["data"] = [2**70]
-    refused(t.http.post("/v2/models/brittle/infer", json={"inputs": [index]}), 400)
+    for number in (2**63, 2**70, -(2**63) - 1):
+        with given(number):
+            target = {"name": "target", "shape": [2], "datatype": "INT64", "data": [0, number]}
+            refused(t.http.post(t.explain, json=body(t, tensor(t), target)), 400)
 
 
 def nested_parameter(t: Target) -> None:
@@ -217,9 +209,9 @@ def versioned_path(t: Target) -> None:
 
 
 def internal_failure(t: Target) -> None:
-    index = {"name": "index", "shape": [1, 1], "datatype": "INT64", "data": [100]}
-    text = refused(t.http.post("/v2/models/brittle/infer", json={"inputs": [index]}), 500)
+    row = {"name": "x", "shape": [1, 1], "datatype": "FP32", "data": [100]}
+    text = refused(t.http.post("/v2/models/brittle/infer", json={"inputs": [row]}), 500)
     assert text.startswith("Internal error. Reference "), text
     assert "Gather" not in text
-    index["data"] = [3]
-    assert t.http.post("/v2/models/brittle/infer", json={"inputs": [index]}).status_code == 200
+    row["data"] = [3]
+    assert t.http.post("/v2/models/brittle/infer", json={"inputs": [row]}).status_code == 200

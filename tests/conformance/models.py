@@ -1,11 +1,12 @@
 """The models that the suite serves: one that every server can take as an ONNX file, and some that only ours has."""
 
-import hashlib
 import io
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from clearweight.artifact import (
@@ -24,7 +25,6 @@ from tests.service import artifacts
 
 MODEL = "tiny"
 SHARE = 0.2  # of the weights pruned in the version that serves
-_ELEMENTS = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "BOOL": TensorProto.BOOL}
 
 
 def onnx_file() -> bytes:
@@ -42,40 +42,10 @@ def write_models(out: Path) -> Path:
     """Write the repository that our own server serves under test."""
     artifacts.write(out, name=MODEL, version="9", share=0.1)
     artifacts.write(out, name=MODEL, version="10", share=SHARE)
-    node = helper.make_node
-    # Two inputs, two outputs.
-    pair = [node("Add", ["a", "b"], ["sum"]), node("Sub", ["a", "b"], ["difference"])]
-    write_graph(
-        out,
-        "pair",
-        pair,
-        {"a": ("FP32", 3), "b": ("FP32", 3)},
-        {"sum": ("FP32", 3), "difference": ("FP32", 3)},
-    )
-    # Two variable dimensions.
-    free = [node("ReduceMax", ["x"], ["y"], axes=[1], keepdims=1)]
-    write_graph(out, "free", free, {"x": ("FP32", -1)}, {"y": ("FP32", 1)})
-    # Booleans, whose bytes may be 0 or 1.
-    write_graph(
-        out,
-        "switch",
-        [node("Cast", ["on"], ["y"], to=TensorProto.FLOAT)],
-        {"on": ("BOOL", 2)},
-        {"y": ("FP32", 2)},
-    )
-    # Fails inside the runtime for any index but 0 to 3.
-    brittle = [
-        node("Gather", ["w", "index"], ["rows"]),
-        node("ReduceSum", ["rows", "last"], ["y"], keepdims=0),
-    ]
-    write_graph(
-        out,
-        "brittle",
-        [node("Constant", [], ["last"], value_ints=[1]), *brittle],
-        {"index": ("INT64", 1)},
-        {"y": ("FP32", 2)},
-    )
-    write_graph(out, "slow", _slow(), {"turns": ("FP32", 1)}, {"y": ("FP32", 1)})
+    one, rows = np.ones(1, np.float32), np.arange(8, dtype=np.float32).reshape(4, 2)
+    write_graph(out, "free", _free(), one, width=-1, outputs=1)
+    write_graph(out, "brittle", _brittle(), rows, width=1, outputs=2)
+    write_graph(out, "slow", _slow(), one, width=1, outputs=1)
     return out
 
 
@@ -83,39 +53,38 @@ def write_graph(
     out: Path,
     name: str,
     nodes: list[onnx.NodeProto],
-    inputs: dict[str, tuple[str, int]],
-    outputs: dict[str, tuple[str, int]],
+    weight: NDArray[np.float32],
+    *,
+    width: int,
+    outputs: int,
 ) -> Path:
-    """Write an artifact without explainers or canaries: (datatype, second dimension) by name; `w` is 4 x 2."""
-    weight = np.arange(8, dtype=np.float32).reshape(4, 2)
-    given, returned = (
-        [
-            helper.make_tensor_value_info(key, _ELEMENTS[kind], ["N", "M" if size == -1 else size])
-            for key, (kind, size) in tensors.items()
-        ]
-        for tensors in (inputs, outputs)
+    """Write an artifact without explainers: from ``x`` [N, width] and the weight ``w`` to ``y`` [N, outputs]."""
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [value("x", TensorProto.FLOAT, ["N", "M" if width == -1 else width])],
+        [value("y", TensorProto.FLOAT, ["N", outputs])],
+        [numpy_helper.from_array(weight, "w")],
     )
-    stored = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=weight.shape)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    x = np.ones((2, max(width, 1)), np.float32)
+    logits = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
+    stored = model.graph.initializer[0]
+    stored.ClearField("raw_data")
     stored.data_location = TensorProto.EXTERNAL
     stored.external_data.add(key="location", value="weights.cwt")
-    graph = helper.make_graph(nodes, name, given, returned, [stored])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
     weights = io.BytesIO()
     report = write_weights(weights, [CodedTensor("w", weight)])
-    none = np.zeros((0,), np.float16)
-    logits = np.zeros((0, max(1, next(iter(outputs.values()))[1])), np.float32)
-    canary = Canary(np.zeros((0, 1), np.float32), np.zeros(0, np.int64), logits, logits, none, none)
+    none = np.zeros(len(x), np.float16)
+    canary = Canary(x, logits.argmax(axis=1).astype(np.int64), logits, logits, none, none)
     quality = Quality(None, None, None)
-    specs = [
-        tuple(TensorSpec(key, kind, (-1, size)) for key, (kind, size) in tensors.items())
-        for tensors in (inputs, outputs)
-    ]
     manifest = Manifest(
         name=name,
         version="1",
         variant="compressed",
-        inputs=specs[0],
-        outputs=specs[1],
+        inputs=(TensorSpec("x", "FP32", (-1, width)),),
+        outputs=(TensorSpec("y", "FP32", (-1, outputs)),),
         labels=(),
         preprocessing=Preprocessing(),
         ledger=report.ledger(),
@@ -126,8 +95,8 @@ def write_graph(
         fidelity=None,
         integrity=IntegrityLimit(1e-4, 0.0, 1.0),
         drift=None,
-        canaries=Canaries("synthetic", 0),
-        splits={"calibration": hashlib.sha256(b"none").hexdigest()},
+        canaries=Canaries("synthetic", len(x)),
+        splits={},
         environment={},
     )
     contents = {
@@ -138,11 +107,28 @@ def write_graph(
     return write_artifact(out, manifest, contents)
 
 
+def _free() -> list[onnx.NodeProto]:
+    """Two variable dimensions: the largest of a row of any length."""
+    node = helper.make_node
+    return [node("ReduceMax", ["x"], ["most"], axes=[1], keepdims=1), node("Mul", ["most", "w"], ["y"])]
+
+
+def _brittle() -> list[onnx.NodeProto]:
+    """Picks a row of the weight, and fails inside the runtime where there is none: for all but 0 to 3."""
+    node = helper.make_node
+    return [
+        node("Cast", ["x"], ["index"], to=TensorProto.INT64),
+        node("Gather", ["w", "index"], ["rows"]),
+        node("Constant", [], ["middle"], value_ints=[1]),
+        node("Squeeze", ["rows", "middle"], ["y"]),
+    ]
+
+
 def _slow() -> list[onnx.NodeProto]:
-    """Count in a loop as often as the largest input says: about a microsecond a turn."""
+    """Counts in a loop as far as the largest input says, a microsecond or so for each turn."""
     node, value = helper.make_node, helper.make_tensor_value_info
     body = helper.make_graph(
-        [node("Identity", ["go"], ["on"]), node("Add", ["at", "one"], ["next"])],
+        [node("Identity", ["go"], ["on"]), node("Add", ["at", "w"], ["next"])],
         "turn",
         [
             value("turn", TensorProto.INT64, []),
@@ -152,12 +138,11 @@ def _slow() -> list[onnx.NodeProto]:
         [value("on", TensorProto.BOOL, []), value("next", TensorProto.FLOAT, ["N", 1])],
     )
     return [
-        node("Constant", [], ["one"], value_float=1.0),
         node("Constant", [], ["zero"], value_float=0.0),
-        node("Constant", [], ["yes_i"], value_int=1),
-        node("Cast", ["yes_i"], ["yes"], to=TensorProto.BOOL),
-        node("ReduceMax", ["turns"], ["most"], keepdims=0),
+        node("Constant", [], ["one"], value_int=1),
+        node("Cast", ["one"], ["yes"], to=TensorProto.BOOL),
+        node("ReduceMax", ["x"], ["most"], keepdims=0),
         node("Cast", ["most"], ["count"], to=TensorProto.INT64),
-        node("Mul", ["turns", "zero"], ["start"]),
+        node("Mul", ["x", "zero"], ["start"]),
         node("Loop", ["count", "yes", "start"], ["y"], body=body),
     ]

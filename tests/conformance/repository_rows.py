@@ -1,10 +1,11 @@
 """Rows 34 to 40: KServe V1 and the model repository extension."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 
-from tests.conformance.messages import body, given, refused, same, values
+from tests.conformance.messages import body, given, outputs, refused, same, values
 from tests.conformance.target import Target
 
 STATES = {"UNKNOWN", "READY", "UNAVAILABLE", "LOADING", "UNLOADING"}
@@ -71,7 +72,10 @@ def unload_and_load(t: Target) -> None:
     path = f"/v2/repository/models/{t.model}"
     try:
         assert t.admin.post(f"{path}/unload", content=b"").status_code == 200
-        states = {(entry["name"], entry["state"]) for entry in t.admin.post("/v2/repository/index").json()}
+        states = {
+            (entry["name"], entry["state"])
+            for entry in t.admin.post("/v2/repository/index", content=b"").json()
+        }
         assert (t.model, "READY") not in states
         refused(t.http.post(t.infer, json=body(t)), 503)
         refused(t.http.get(f"{t.path}/ready"), 503)
@@ -88,18 +92,18 @@ def unknown_load(t: Target) -> None:
 
 def damaged_load(t: Target, tmp: object) -> None:
     assert t.start is not None
-    models = shutil.copytree(t.models, f"{tmp}/models")
+    models = shutil.copytree(t.models, Path(str(tmp)) / "models")
     with t.start(models) as other:
-        stored = models / "pair" / "1" / "weights.cwt"
+        stored = models / "free" / "1" / "weights.cwt"
         stored.write_bytes(stored.read_bytes()[:-1] + b"?")
-        reply = other.target.admin.post("/v2/repository/models/pair/load", content=b"")
+        reply = other.target.admin.post("/v2/repository/models/free/load", content=b"")
         assert reply.status_code >= 400, reply.text
         refused(reply, reply.status_code)
-        pair = [{"name": n, "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]} for n in ("a", "b")]
-        served = other.target.http.post("/v2/models/pair/infer", json={"inputs": pair})
-        assert served.status_code == 200, served.text
-        entries = other.target.admin.post("/v2/repository/index").json()
-        assert any(entry["name"] == "pair" and entry["reason"] for entry in entries)
+        row = {"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 3, 2]}
+        served = other.target.http.post("/v2/models/free/infer", json={"inputs": [row]})
+        assert outputs(served)["y"].tolist() == [[3.0]]
+        entries = other.target.admin.post("/v2/repository/index", content=b"").json()
+        assert any(entry["name"] == "free" and entry["reason"] for entry in entries), entries
 
 
 def hostile_names(t: Target) -> None:

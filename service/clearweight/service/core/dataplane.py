@@ -44,6 +44,7 @@ class Dataplane:
     def __init__(self, engine: Engine, options: LaneOptions | None = None) -> None:
         options = options or LaneOptions()
         self.engine = engine
+        self.extensions = EXTENSIONS  # and "model_repository" where that is offered
         self.leaving = False
         self.draining = False
         self.in_progress = dict.fromkeys(VERBS, 0)

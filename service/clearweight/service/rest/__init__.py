@@ -2,5 +2,6 @@
 
 from clearweight.service.rest.app import create_app
 from clearweight.service.rest.errors import STATUS
+from clearweight.service.rest.repository import repository_routes
 
-__all__ = ["STATUS", "create_app"]
+__all__ = ["STATUS", "create_app", "repository_routes"]

@@ -1,6 +1,6 @@
 """The REST application: routes and nothing else; bodies are read and written by ``oip`` and ``v1``."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from importlib.metadata import version as installed_version
 
 import orjson
@@ -8,19 +8,17 @@ from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
 
-from clearweight.service.core.dataplane import EXTENSIONS, NAME, Dataplane
+from clearweight.service.core.dataplane import NAME, Dataplane
 from clearweight.service.core.types import InferRequest
 from clearweight.service.rest import oip, v1
 from clearweight.service.rest.body import read_body
 from clearweight.service.rest.documents import document, openapi
+from clearweight.service.rest.endpoint import Row, routes
 from clearweight.service.rest.errors import error_body, error_response
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """(Accept header) -> (metrics text, its content type)."""
-Answer = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(plane: Dataplane, metrics: Exposition | None = None) -> FastAPI:
@@ -34,28 +32,16 @@ def create_app(plane: Dataplane, metrics: Exposition | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.add_exception_handler(HTTPException, _http_error)
-    table = _Rest(plane, metrics).routes()
+    table = _Rest(plane, metrics).table()
     paths: dict[str, dict[str, object]] = {}
-    for verb, path, answer, body in reversed(table):
-        # Ahead of the routes for documentation, and past FastAPI's own handling of arguments: bodies are read here.
-        app.router.routes.insert(0, Route(path, _Endpoint(answer), methods=[verb]))
-        paths.setdefault(path, {})[verb.lower()] = document(path, answer.__doc__ or "", body)
+    for row in table:
+        paths.setdefault(row.path, {})[row.verb.lower()] = document(
+            row.path, row.answer.__doc__ or "", row.document
+        )
+    # Ahead of the routes for documentation, and past FastAPI's own handling of arguments: bodies are read here.
+    app.router.routes[:0] = routes(table)
     app.openapi = lambda: openapi(app.title, app.version, paths)  # type: ignore[method-assign]  # FastAPI's own way
     return app
-
-
-class _Endpoint:
-    """One path's ASGI application; an exception of any kind becomes its answer."""
-
-    def __init__(self, answer: Answer) -> None:
-        self._answer = answer
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            response = await self._answer(Request(scope, receive))
-        except Exception as error:  # noqa: BLE001  # no exception text of ours may reach a caller unseen
-            response = error_response(error)
-        await response(scope, receive, send)
 
 
 class _Rest:
@@ -65,37 +51,34 @@ class _Rest:
         self._plane, self._engine, self._metrics = plane, plane.engine, metrics
         self._limits = plane.engine.options.limits
 
-    def routes(self) -> list[tuple[str, str, Answer, str | None]]:
-        """List (verb, path, answer, kind of body); the whole surface in one place.
-
-        Paths are tried in this order, so the busiest stand first.
-        """
+    def table(self) -> list[Row]:
+        """List what there is; paths are tried in this order, so the busiest stand first."""
         model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
-        table: list[tuple[str, str, Answer, str | None]] = [
-            ("POST", f"{model}/infer", self.infer, "oip"),
-            ("POST", f"{model}/explain", self.explain, "oip"),
-            ("POST", f"{version}/infer", self.infer, "oip"),
-            ("POST", f"{version}/explain", self.explain, "oip"),
-            ("GET", "/v2/health/live", self.live, None),
-            ("GET", "/v2/health/ready", self.ready, None),
-            ("GET", "/v2", self.server_metadata, None),
-            ("GET", "/v2/", self.server_metadata, None),
-            ("GET", "/v2/models", self.models, None),
-            ("GET", "/v1/models", self.models, None),
-            ("POST", "/v1/models/{model}:predict", self.v1_predict, "v1"),
-            ("POST", "/v1/models/{model}:explain", self.v1_explain, "v1"),
-            ("GET", "/v1/models/{model}", self.v1_model, None),
-            ("POST", "/explanations/{model}", self.explain, "oip"),
-            ("POST", "/explanations/{model}/{version}", self.explain, "oip"),
+        table = [
+            Row("POST", f"{model}/infer", self.infer, "oip"),
+            Row("POST", f"{model}/explain", self.explain, "oip"),
+            Row("POST", f"{version}/infer", self.infer, "oip"),
+            Row("POST", f"{version}/explain", self.explain, "oip"),
+            Row("GET", "/v2/health/live", self.live),
+            Row("GET", "/v2/health/ready", self.ready),
+            Row("GET", "/v2", self.server_metadata),
+            Row("GET", "/v2/", self.server_metadata),
+            Row("GET", "/v2/models", self.models),
+            Row("GET", "/v1/models", self.models),
+            Row("POST", "/v1/models/{model}:predict", self.v1_predict, "v1"),
+            Row("POST", "/v1/models/{model}:explain", self.v1_explain, "v1"),
+            Row("GET", "/v1/models/{model}", self.v1_model),
+            Row("POST", "/explanations/{model}", self.explain, "oip"),
+            Row("POST", "/explanations/{model}/{version}", self.explain, "oip"),
         ]
         for path in (model, version):
             table += [
-                ("GET", path, self.model_metadata, None),
-                ("GET", f"{path}/ready", self.model_ready, None),
-                ("GET", f"{path}/drift", self.drift, None),
+                Row("GET", path, self.model_metadata),
+                Row("GET", f"{path}/ready", self.model_ready),
+                Row("GET", f"{path}/drift", self.drift),
             ]
         if self._metrics is not None:
-            table.append(("GET", "/metrics", self.metrics, None))
+            table.append(Row("GET", "/metrics", self.metrics))
         return table
 
     async def live(self, request: Request) -> Response:
@@ -122,7 +105,7 @@ class _Rest:
         """Name, version and extensions of the server."""
         del request
         return _json(
-            {"name": NAME, "version": installed_version("clearweight"), "extensions": list(EXTENSIONS)}
+            {"name": NAME, "version": installed_version("clearweight"), "extensions": self._plane.extensions}
         )
 
     async def models(self, request: Request) -> Response:

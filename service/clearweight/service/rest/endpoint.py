@@ -16,12 +16,12 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One operation: verb and path, what answers it, and which entry of ``documents.OPERATIONS`` describes it."""
+    """One operation: verb and path, what answers it, and the kind of its bodies in ``documents``."""
 
     verb: str
     path: str
     answer: Answer
-    document: str
+    document: str | None = None
 
 
 class Endpoint:
@@ -31,6 +31,7 @@ class Endpoint:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         try:
             response = await self._answer(Request(scope, receive))
         except Exception as error:  # noqa: BLE001  # no exception text of ours may reach a caller unseen

@@ -1,7 +1,7 @@
 """The model repository extension over REST, in Triton's form: index, load, unload.
 
-Source: Triton Inference Server, model repository extension. ``repository_table`` says what there is;
-whoever mounts it decides on which port and for whom.
+Source: Triton Inference Server, model repository extension. Whoever mounts the routes decides on which port they
+are, and for whom.
 """
 
 import asyncio
@@ -9,31 +9,31 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.types import Scalar
 from clearweight.service.core.validation import check_load, check_parameters, check_unload
 from clearweight.service.rest.body import read_body
-from clearweight.service.rest.endpoint import Row, json_response
+from clearweight.service.rest.endpoint import Row, json_response, routes
 from clearweight.service.rest.oip import parse_object
 
 _LONGEST = 1024 * 1024
 
 
-def repository_table(engine: Engine) -> list[Row]:
-    """List the operations of the repository; ``endpoint.routes`` makes them an application's.
-
-    A model's name stands at the end of the path or before the verb and may hold anything, so that a name with a
-    slash in it is refused as a name and not as a path.
-    """
+def repository_routes(engine: Engine) -> list[Route]:
+    """Return the routes of the extension, for an application's ``router.routes``."""
     verbs = _Repository(engine)
+    # A name may hold anything, so that one with a slash in it is refused as a name and not as a path.
     model = "/v2/repository/models/{model:path}"
-    return [
-        Row("POST", "/v2/repository/index", verbs.index, "repository_index"),
-        Row("POST", f"{model}/load", verbs.load, "repository_load"),
-        Row("POST", f"{model}/unload", verbs.unload, "repository_unload"),
-    ]
+    return routes(
+        [
+            Row("POST", "/v2/repository/index", verbs.index),
+            Row("POST", f"{model}/load", verbs.load),
+            Row("POST", f"{model}/unload", verbs.unload),
+        ]
+    )
 
 
 class _Repository:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version as installed_version
 from typing import Any
 
-from clearweight.service.core.dataplane import EXTENSIONS, NAME, Dataplane
+from clearweight.service.core.dataplane import NAME, Dataplane
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.validation import check_load, check_unload
 from clearweight.service.rpc.errors import code_of
@@ -45,7 +45,7 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
         """Name, version and extensions of the server."""
         del request, context
         return oip.ServerMetadataResponse(
-            name=NAME, version=installed_version("clearweight"), extensions=EXTENSIONS
+            name=NAME, version=installed_version("clearweight"), extensions=self._plane.extensions
         )
 
     async def ModelMetadata(
