@@ -6,6 +6,7 @@ BENCHMARKS: dict[str, str] = {
     "compression": "benchmarks.compression",
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
+    "packing": "benchmarks.packing",
     "service_smoke": "benchmarks.service_smoke",
 }
 

@@ -15,6 +15,7 @@ from clearweight.artifact import (
     Canaries,
     Canary,
     CodedTensor,
+    Coder,
     Explainer,
     Fidelity,
     IntegrityLimit,
@@ -80,13 +81,13 @@ def columns(name: str, shape: tuple[int, int]) -> CodedTensor:
     return CodedTensor(name, tensor.codebook[indices], tensor.codebook, indices)
 
 
-def packed(tensors: list[CodedTensor]) -> bytes:
-    return packed_report(tensors)[0]
+def packed(tensors: list[CodedTensor], coder: Coder = "huffman") -> bytes:
+    return packed_report(tensors, coder)[0]
 
 
-def packed_report(tensors: list[CodedTensor]) -> tuple[bytes, WeightsReport]:
+def packed_report(tensors: list[CodedTensor], coder: Coder = "huffman") -> tuple[bytes, WeightsReport]:
     file = io.BytesIO()
-    report = write_weights(file, tensors)
+    report = write_weights(file, tensors, coder=coder)
     return file.getvalue(), report
 
 

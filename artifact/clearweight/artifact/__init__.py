@@ -36,7 +36,7 @@ from clearweight.artifact.score import (
     pooled_spearman_distance,
     pooled_top10_iou_distance,
 )
-from clearweight.artifact.weights import WeightsReader, WeightsReport, write_weights
+from clearweight.artifact.weights import Coder, WeightsReader, WeightsReport, write_weights
 from clearweight.artifact.writer import write_artifact, write_folder
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Canaries",
     "Canary",
     "CodedTensor",
+    "Coder",
     "Drift",
     "Explainer",
     "Fidelity",

@@ -18,7 +18,7 @@ from clearweight.artifact.coded import CodedTensor
 from clearweight.artifact.gap import WIDTHS, gap_histogram, symbol_histogram
 from clearweight.artifact.record import Form, Support, Values
 from clearweight.artifact.symbol_block import huffman_size, sized
-from clearweight.artifact.walk import distinct_walks, walked
+from clearweight.artifact.walk import WALKS, distinct_walks, walked
 
 HUFFMAN = (Support.GAPS_HUFFMAN, Support.MASK_HUFFMAN)
 _CHUNK = 1 << 20
@@ -80,6 +80,43 @@ def candidates(content: Content) -> list[Candidate]:
     return sorted(
         found, key=lambda candidate: (candidate.size, candidate.form.support, candidate.form.values)
     )
+
+
+def range_forms(content: Content, huffman: Form) -> list[Form]:
+    """List the forms in range code that are worth writing out: along the tensor's own order, and with axis 0 last.
+
+    Their sizes cannot be predicted from a histogram, because probabilities follow the places.
+
+    Parameters
+    ----------
+    huffman : the smallest form without range code, whose value code stands in where there is no codebook
+    """
+    if content.size == 0:
+        return []
+    forms = []
+    alphabet = content.alphabet
+    if alphabet is not None and alphabet.entries.size > 1:
+        forms.append(Form(Support.DENSE, Values.CODEBOOK_RANGE, narrowest_float(alphabet.entries)))
+    if not 0 < content.nonzero < content.size:
+        return forms
+    sparse = alphabet.without_zero() if alphabet is not None else None
+    codes = [(Values.RAW, content.raw_item)]
+    if sparse is not None:
+        item = narrowest_float(sparse.entries)
+        codes = [(Values.CODEBOOK, item)] if sparse.entries.size == 1 else [(Values.CODEBOOK_RANGE, item)]
+    if huffman.support != Support.DENSE and huffman.values != Values.RAW:
+        codes.append((huffman.values, huffman.item))
+    return forms + [
+        Form(Support.MASK_RANGE, values, item, walk)
+        for walk in _opposite_walks(content.tensor.values.shape)
+        for values, item in dict.fromkeys(codes)
+    ]
+
+
+def _opposite_walks(shape: tuple[int, ...]) -> list[int]:
+    rank = len(shape)
+    last = (*range(1, rank), 0)
+    return sorted({0, WALKS[rank].index(last)}) if rank > 1 and last in WALKS[rank] else [0]
 
 
 def _values(content: Content, count: int, alphabet: Alphabet | None) -> Iterator[Candidate]:

@@ -16,9 +16,16 @@ from clearweight.artifact.byte_cursor import ByteCursor, varint_bytes
 from clearweight.artifact.errors import CodebookError, PositionError, SurplusBytesError
 from clearweight.artifact.gap import gap_positions, gap_symbols
 from clearweight.artifact.layout import Content
+from clearweight.artifact.range_block import (
+    best_split,
+    decode_mask,
+    decode_symbols,
+    encode_mask,
+    encode_symbols,
+)
 from clearweight.artifact.record import Form, Support, TensorRecord, Values
 from clearweight.artifact.symbol_block import decode_fields, decode_huffman, encode_fields, encode_huffman
-from clearweight.artifact.walk import flat_positions, walked
+from clearweight.artifact.walk import flat_positions, row_length, walked
 
 _CHUNK = 1 << 18  # values widened, looked up or scattered at a time
 
@@ -32,6 +39,9 @@ def encode_payload(content: Content, form: Form) -> list[bytes]:
     if form.support == Support.DENSE:
         return _encode_values(content, form, None)
     mask = walked(content.mask, form.walk)
+    if form.support == Support.MASK_RANGE:
+        places, buckets = encode_mask(mask, row_length(content.tensor.values.shape, form.walk))
+        return places + _encode_values(content, form, mask, buckets)
     return _encode_positions(mask, form) + _encode_values(content, form, mask)
 
 
@@ -46,7 +56,12 @@ def _encode_positions(mask: NDArray[np.bool_], form: Form) -> list[bytes]:
     return [packed.tobytes()] if form.support == Support.MASK else encode_huffman(packed, 256)
 
 
-def _encode_values(content: Content, form: Form, mask: NDArray[np.bool_] | None) -> list[bytes]:
+def _encode_values(
+    content: Content,
+    form: Form,
+    mask: NDArray[np.bool_] | None,
+    buckets: NDArray[np.uint8] | None = None,
+) -> list[bytes]:
     if form.values == Values.RAW or content.alphabet is None:
         values = (
             content.tensor.values.reshape(-1)
@@ -62,7 +77,19 @@ def _encode_values(content: Content, form: Form, mask: NDArray[np.bool_] | None)
     book = bytes([entries - 1]) + alphabet.entries.astype(form.item.newbyteorder("<")).tobytes()
     if form.values == Values.CODEBOOK:
         return [book, *encode_fields(stored, field_width(entries - 1), alphabet.rename)]
+    if form.values == Values.CODEBOOK_RANGE:
+        return [book, *_smaller_split(alphabet.rename[stored], entries, buckets)]
     return [book, *encode_huffman(stored, entries, alphabet.rename)]
+
+
+def _smaller_split(
+    symbols: NDArray[np.uint8], entries: int, buckets: NDArray[np.uint8] | None
+) -> list[bytes]:
+    whole = encode_symbols(symbols, entries)
+    if buckets is None:
+        return whole
+    split = encode_symbols(symbols, entries, buckets, best_split(buckets))
+    return min(whole, split, key=lambda parts: sum(map(len, parts)))
 
 
 def decode_payload(cursor: ByteCursor, record: TensorRecord) -> NDArray[Any]:
@@ -99,9 +126,14 @@ def _fill_dense(cursor: ByteCursor, record: TensorRecord, flat: NDArray[Any]) ->
 
 
 def _scatter(cursor: ByteCursor, record: TensorRecord, flat: NDArray[Any]) -> None:
-    places = _positions(cursor, record)
+    buckets = None
+    if record.form.support == Support.MASK_RANGE:
+        mask, buckets = decode_mask(cursor, record.size, row_length(record.shape, record.form.walk))
+        places = _set_places(mask, record, cursor.what)
+    else:
+        places = _positions(cursor, record)
     place, done = next(places, np.zeros(0, dtype=np.int64)), 0
-    for stored in _stored_values(cursor, record, record.nonzero):
+    for stored in _stored_values(cursor, record, record.nonzero, buckets):
         values = stored
         if not bit_pattern(values).all():
             raise CodebookError(
@@ -113,6 +145,13 @@ def _scatter(cursor: ByteCursor, record: TensorRecord, flat: NDArray[Any]) -> No
             values, done = values[step:], done + step
             if done == place.size and values.size:
                 place, done = next(places), 0
+
+
+def _set_places(mask: NDArray[np.bool_], record: TensorRecord, what: str) -> Iterator[NDArray[np.int64]]:
+    found = int(np.count_nonzero(mask))
+    if found != record.nonzero:
+        raise PositionError(f"{what} places {found} values, its record states {record.nonzero}.")
+    return (np.flatnonzero(mask[at : at + _CHUNK]) + at for at in range(0, mask.size, _CHUNK))
 
 
 def _positions(cursor: ByteCursor, record: TensorRecord) -> Iterator[NDArray[np.int64]]:
@@ -154,7 +193,9 @@ def _symbols(cursor: ByteCursor, huffman: bool, count: int, width: int) -> NDArr
     return whole
 
 
-def _stored_values(cursor: ByteCursor, record: TensorRecord, count: int) -> Iterator[NDArray[Any]]:
+def _stored_values(
+    cursor: ByteCursor, record: TensorRecord, count: int, buckets: NDArray[np.uint8] | None = None
+) -> Iterator[NDArray[Any]]:
     form = record.form
     little = form.item.newbyteorder("<")
     if form.values == Values.RAW:
@@ -166,17 +207,21 @@ def _stored_values(cursor: ByteCursor, record: TensorRecord, count: int) -> Iter
     book = np.frombuffer(cursor.take(entries * little.itemsize), dtype=little).astype(record.dtype)
     if np.unique(bit_pattern(book)).size != entries:
         raise CodebookError(f"{cursor.what} has a codebook with a repeated entry.")
-    width = field_width(entries - 1)
-    chunks = (
-        decode_huffman(cursor, count, entries)
-        if form.values == Values.CODEBOOK_HUFFMAN
-        else decode_fields(cursor, count, width)
-    )
-    for symbols in chunks:
+    for symbols in _value_symbols(cursor, form.values, count, entries, buckets):
         for at in range(0, symbols.size, _CHUNK):
             part = symbols[at : at + _CHUNK]
-            if form.values == Values.CODEBOOK and int(part.max()) >= entries:
+            if form.values != Values.CODEBOOK_HUFFMAN and int(part.max()) >= entries:
                 raise CodebookError(
                     f"{cursor.what} has index {int(part.max())}, its codebook holds {entries}."
                 )
             yield book[part]
+
+
+def _value_symbols(
+    cursor: ByteCursor, values: Values, count: int, entries: int, buckets: NDArray[np.uint8] | None
+) -> Iterator[NDArray[np.uint8]]:
+    if values == Values.CODEBOOK_HUFFMAN:
+        return decode_huffman(cursor, count, entries)
+    if values == Values.CODEBOOK_RANGE:
+        return iter([decode_symbols(cursor, count, entries, buckets)])
+    return decode_fields(cursor, count, field_width(entries - 1))

@@ -26,6 +26,7 @@ class Support(IntEnum):
     GAPS_HUFFMAN = 2
     MASK = 3
     MASK_HUFFMAN = 4
+    MASK_RANGE = 5
 
 
 class Values(IntEnum):
@@ -34,6 +35,7 @@ class Values(IntEnum):
     RAW = 0
     CODEBOOK = 1
     CODEBOOK_HUFFMAN = 2
+    CODEBOOK_RANGE = 3
 
 
 ITEMS: tuple[np.dtype[Any] | None, ...] = (None, np.dtype("f2"), np.dtype("f4"))  # None: the tensor's own
@@ -52,6 +54,11 @@ class Form:
     item: np.dtype[Any]
     walk: int = 0
     gap_width: int = 0
+
+    @property
+    def range_coded(self) -> bool:
+        """Whether any part is in range code, which files of version 1 do not have."""
+        return self.support == Support.MASK_RANGE or self.values == Values.CODEBOOK_RANGE
 
     @property
     def text(self) -> str:
@@ -119,8 +126,12 @@ def record_bytes(
     return head + varint_bytes(math.prod(shape) - nonzero) + varint_bytes(payload_bytes)
 
 
-def read_record(cursor: ByteCursor) -> TensorRecord | None:
+def read_record(cursor: ByteCursor, *, range_code: bool) -> TensorRecord | None:
     """Read the head of the next tensor and skip its payload; None at the end mark.
+
+    Parameters
+    ----------
+    range_code : whether the file is of the version that has range code
 
     Raises
     ------
@@ -147,6 +158,8 @@ def read_record(cursor: ByteCursor) -> TensorRecord | None:
     if size > MAX_ELEMENTS:
         raise TensorFieldError(f"Tensor {name!r} of shape {shape} holds more than {MAX_ELEMENTS} elements.")
     form = _read_form(cursor, name, DTYPES[code], rank)
+    if form.range_coded and not range_code:
+        raise TensorFieldError(f"Tensor {name!r} is in range code, which files of version 1 do not have.")
     zeros, payload = cursor.varint(), cursor.varint()
     if zeros > size:
         raise TensorFieldError(f"Tensor {name!r} states {zeros} zeros among {size} elements.")

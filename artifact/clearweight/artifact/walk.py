@@ -4,6 +4,7 @@ Zeros cluster along some axes and not along others (dead pixels, pruned filters)
 the gaps. A walk is a permutation of the axes; its number is its place in lexicographic order.
 """
 
+import math
 from itertools import permutations
 from typing import Any
 
@@ -34,6 +35,22 @@ def distinct_walks(shape: tuple[int, ...]) -> list[int]:
 def walked(array: NDArray[Any], walk: int) -> NDArray[Any]:
     """Flatten an array in the order of a walk; a view when the walk is the array's own order."""
     return array.transpose(WALKS[array.ndim][walk]).reshape(-1)
+
+
+def row_length(shape: tuple[int, ...], walk: int) -> int:
+    """Choose the rows in which a walked tensor is read as a matrix (SPEC.md section 2.8).
+
+    One axis against all others: the first axis of the walk gives the rows, or axis 0 the columns where it comes last.
+
+    Examples
+    --------
+    >>> row_length((6, 4, 3, 3), 0), row_length((6, 4, 3, 3), 9)
+    (36, 6)
+    """
+    axes = WALKS[len(shape)][walk]
+    if not axes or axes[-1] == 0:
+        return shape[0] if axes else 1
+    return math.prod(shape) // shape[axes[0]]
 
 
 def flat_positions(positions: NDArray[np.int64], shape: tuple[int, ...], walk: int) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from numpy.typing import NDArray
 
@@ -23,18 +23,20 @@ from clearweight.artifact.errors import (
     UnknownTensorError,
     UnsupportedVersionError,
 )
-from clearweight.artifact.layout import Candidate, candidates, content_of, smallest
+from clearweight.artifact.layout import Candidate, candidates, content_of, range_forms, smallest
 from clearweight.artifact.manifest import Ledger, LedgerRow, Stage
 from clearweight.artifact.payload import decode_payload, encode_payload
 from clearweight.artifact.record import Form, Support, TensorRecord, Values, read_record, record_bytes
 
 MAGIC = b"\x89CWT"
 VERSION = 1
+RANGE_VERSION = 2  # may hold range code; older readers refuse it by its version
 END = b"\x00"
 CHECKSUM_BYTES = 4
 OVERHEAD_BYTES = len(MAGIC) + 1 + len(END) + CHECKSUM_BYTES
 FREE_DENSE_BYTES = 64 << 20
 MAX_EXPANSION = 1024  # dense bytes per byte of file beyond the free ones, as in deflate
+Coder = Literal["huffman", "range"]
 SMALL_PAYLOAD = 1 << 16  # below, close candidates are written out; above, the index is too small to matter
 _CHUNK = 1 << 20
 
@@ -73,7 +75,9 @@ class WeightsReport:
         return Ledger(4 * sum(row.parameters for row in rows), self.packed_bytes, self.overhead_bytes, rows)
 
 
-def write_weights(file: BinaryIO, tensors: Iterable[CodedTensor]) -> WeightsReport:
+def write_weights(
+    file: BinaryIO, tensors: Iterable[CodedTensor], *, coder: Coder = "huffman"
+) -> WeightsReport:
     """Pack tensors into a file, one at a time.
 
     The same tensors in the same order give the same bytes. Memory: one tensor, its code and its mask.
@@ -82,6 +86,8 @@ def write_weights(file: BinaryIO, tensors: Iterable[CodedTensor]) -> WeightsRepo
     ----------
     file : binary file, written from where it stands, never read and never sought
     tensors : names must be unique
+    coder : "huffman", or "range" to choose per tensor whichever of both is smaller
+        Range code is smaller and slower to read, and makes the file one of version 2.
 
     Raises
     ------
@@ -101,14 +107,17 @@ def write_weights(file: BinaryIO, tensors: Iterable[CodedTensor]) -> WeightsRepo
         checksum = zlib.crc32(data, checksum)
         written += len(data)
 
-    put(MAGIC + bytes([VERSION]))
+    put(MAGIC + bytes([VERSION if coder == "huffman" else RANGE_VERSION]))
     for tensor in tensors:
         tensor.validate()
         _claim_name(tensor.name, names)
         content = content_of(tensor)
         found = candidates(content)
+        forms = _finalists(found)
+        if coder == "range":
+            forms += range_forms(content, found[0].form)
         best, parts = min(
-            ((form, encode_payload(content, form)) for form in _finalists(found)),
+            ((form, encode_payload(content, form)) for form in forms),
             key=lambda written_form: sum(len(part) for part in written_form[1]),
         )
         shape, dtype = tensor.values.shape, tensor.values.dtype.newbyteorder("=")
@@ -252,13 +261,13 @@ def _read_structure(file: BinaryIO, file_bytes: int) -> list[TensorRecord]:
         raise BadMagicError(f"Packed weights begin with {magic!r}, expected {MAGIC!r}.")
     cursor.take(len(MAGIC))
     version = cursor.byte()
-    if version != VERSION:
+    if version not in {VERSION, RANGE_VERSION}:
         raise UnsupportedVersionError(
-            f"Packed weights of version {version}, this reader knows version {VERSION}."
+            f"Packed weights of version {version}, this reader knows versions {VERSION} and {RANGE_VERSION}."
         )
     records: list[TensorRecord] = []
     names: set[str] = set()
-    while (record := read_record(cursor)) is not None:
+    while (record := read_record(cursor, range_code=version == RANGE_VERSION)) is not None:
         _claim_name(record.name, names)
         records.append(record)
     cursor.skip(CHECKSUM_BYTES)

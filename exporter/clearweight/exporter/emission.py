@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clearweight.artifact import CodedTensor, Explainer, Ledger, WeightsReport, write_weights
+from clearweight.artifact import Coder, CodedTensor, Explainer, Ledger, WeightsReport, write_weights
 from clearweight.exporter.autodiff import COMMITTED
 from clearweight.exporter.compress import coded_tensors
 from clearweight.exporter.device_profile import read_profile
@@ -63,10 +63,10 @@ class Emitted:
         return self.report.ledger(self.stands_for)
 
 
-def pack(tensors: Sequence[CodedTensor]) -> tuple[bytes, WeightsReport]:
+def pack(tensors: Sequence[CodedTensor], coder: Coder = "huffman") -> tuple[bytes, WeightsReport]:
     """Return the bytes of ``weights.cwt`` and what the writer says of them."""
     buffer = io.BytesIO()
-    report = write_weights(buffer, tensors)
+    report = write_weights(buffer, tensors, coder=coder)
     return buffer.getvalue(), report
 
 
@@ -178,7 +178,7 @@ def emit(
     own = [tensor for tensor in tensors if tensor.name in parameters]
     small = None if calibration is None else quantize(exact, own, calibration)
     predict = exact if small is None else small.predict
-    packed, report = pack(own if small is None else small.tensors)
+    packed, report = pack(own if small is None else small.tensors, recipe.coder)
     contents = {"predict.onnx": _structure(predict), "weights.cwt": packed}
     graphs = explain_graphs(predict, recipe, () if small is None else (OCCLUSION,))
     records = {}

@@ -217,6 +217,7 @@ class Recipe(_Section):
     objective: ObjectiveSection
     steps: tuple[Annotated[Configured, BeforeValidator(_named(METHODS, "method"))], ...] = Field(min_length=1)
     deploy: Literal["float32", "int8"] = "float32"
+    coder: Literal["huffman", "range"] = "huffman"
     explainers: Annotated[tuple[str, ...], AfterValidator(_unique), Field(min_length=1)] = (
         "gradient",
         "input_x_gradient",
