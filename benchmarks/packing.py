@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.compression import NETWORKS, RECIPES, WORK, Task, recipe_of
 from benchmarks.row import MissingDataError, Row
 from clearweight.artifact import CodedTensor, Coder, WeightsReader, write_weights
-from clearweight.artifact.payload import encode_payload
 from clearweight.artifact.layout import content_of
+from clearweight.artifact.payload import encode_payload
 from clearweight.artifact.record import Support, TensorRecord, Values
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compress import coded_tensors

@@ -47,7 +47,8 @@ class MaskActivity:
         line = (self._line[self._at_line] + 4.0 * share) / (beside + 4.0)
         bucket = np.searchsorted(EDGES * (share * share), column * line, side="right")
         self._bucket = bucket.astype(np.uint8)
-        return 2 * bucket + self._above[self._at_column]
+        context: NDArray[np.int64] = 2 * bucket + self._above[self._at_column]
+        return context
 
     def learn(self, bit: NDArray[np.bool_]) -> None:
         """Take in the elements of the step."""

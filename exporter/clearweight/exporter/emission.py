@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clearweight.artifact import Coder, CodedTensor, Explainer, Ledger, WeightsReport, write_weights
+from clearweight.artifact import CodedTensor, Coder, Explainer, Ledger, WeightsReport, write_weights
 from clearweight.exporter.autodiff import COMMITTED
 from clearweight.exporter.compress import coded_tensors
 from clearweight.exporter.device_profile import read_profile
