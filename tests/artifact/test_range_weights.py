@@ -83,8 +83,9 @@ def test_the_version_after_this_is_refused_by_name():
 
 def test_a_mask_with_more_ones_than_stated_is_refused():
     tensor = clustered()
-    data = bytearray(packed([tensor], "range")[:-4])
-    place = data.index(bytes([5 | 3 << 3 | 1 << 5])) + 2
+    whole, report = packed_report([tensor], "range")
+    form, data = report.records[0].form, bytearray(whole[:-4])
+    place = data.index(bytes([form.support | form.values << 3 | 1 << 5])) + 2
     zeros = 4800 - np.count_nonzero(tensor.values)
     assert data[place] & 127 | data[place + 1] << 7 == zeros
     data[place] ^= 1
