@@ -313,7 +313,7 @@ def mean_of(cases: list[Figures]) -> Figures:
 
 def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
     """Measure every network, recipe and control over the seeds; two processes of one thread each."""
-    for file in sorted({subject.file for subject in NETWORKS.values()}):
+    for file in dict.fromkeys(subject.file for subject in NETWORKS.values()):
         if data is None or not (data / file).is_file():
             raise MissingDataError(f"compression needs {file} under --data, looked for it in {data}.")
     seeds = SEEDS[:1] if quick else SEEDS
