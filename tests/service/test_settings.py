@@ -1,10 +1,11 @@
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from pydantic import ValidationError
 
 from clearweight.service import EngineOptions, Limits
-from clearweight.service.core.dataplane import LaneOptions
+from clearweight.service.core.dataplane import PlaneOptions
+from clearweight.service.core.lane import LaneOptions
 from clearweight.service.settings import Settings
 
 
@@ -30,11 +31,25 @@ def test_the_defaults_are_the_librarys_save_for_the_schedule(tmp_path):
 
     assert settings.integrity_interval == 3600
     assert settings.engine() == EngineOptions(integrity_interval=3600, limits=Limits())
-    assert settings.lanes() == LaneOptions()
+    assert settings.plane() == PlaneOptions()
 
 
-def test_every_option_of_engine_and_lanes_can_be_set(tmp_path):
+def test_a_lane_takes_its_verbs_settings_and_the_shared_ones(tmp_path):
+    chosen = Settings(
+        models=tmp_path, explain_workers=3, explain_queue_timeout=2, max_batch=5, max_delay_ms=4
+    )
+
+    lane = LaneOptions(workers=3, queue=16, queue_seconds=2.0, max_batch=5, max_delay=0.004)
+    assert chosen.plane().explain == lane
+    assert chosen.plane().predict == replace(PlaneOptions().predict, max_batch=5, max_delay=0.004)
+
+
+def test_the_models_of_the_start_are_named_with_commas(tmp_path):
+    for text, names in (("*", None), ("", ()), ("a, b", ("a", "b"))):
+        assert Settings(models=tmp_path, load=text).engine().load == names
+
+
+def test_every_option_of_the_engine_can_be_set(tmp_path):
     own = {"shadow_seed", "limits"}
-    for options in (EngineOptions, LaneOptions):
-        assert {field.name for field in fields(options)} - own <= set(Settings.model_fields)
+    assert {field.name for field in fields(EngineOptions)} - own <= set(Settings.model_fields)
     assert Settings(models=tmp_path, max_body_bytes=7).engine().limits.body_bytes == 7

@@ -6,6 +6,8 @@ are imported only when asked for.
 
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import (
+    CallerGoneError,
+    DeadlineExceededError,
     InternalError,
     InvalidRequestError,
     LoadError,
@@ -29,6 +31,8 @@ from clearweight.service.core.types import (
 from clearweight.service.drift import DriftReport, FidelityReport, IntegrityReport
 
 __all__ = [
+    "CallerGoneError",
+    "DeadlineExceededError",
     "DriftReport",
     "Engine",
     "EngineOptions",

@@ -56,7 +56,7 @@ async def _serve(settings: Settings, say: Say) -> None:
     if slots and all(slot.model is None for slot in slots) and not settings.watch_seconds:
         engine.close()
         raise LoadError(" ".join(slot.reason for slot in slots))
-    plane = Dataplane(engine, settings.lanes())
+    plane = Dataplane(engine, settings.plane())
     metrics.watch(plane)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

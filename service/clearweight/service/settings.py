@@ -6,7 +6,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clearweight.service.core.dataplane import LaneOptions
+from clearweight.service.core.dataplane import PlaneOptions
+from clearweight.service.core.lane import LaneOptions
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.types import Limits
 
@@ -35,11 +36,21 @@ class Settings(BaseSettings):
     predict_workers: int = Field(default=2, ge=1)
     """Predict runs at a time."""
     predict_queue: int = Field(default=64, ge=0)
-    """Predict requests that may wait; one more is refused with 429."""
+    """Predict requests of one model that may wait; one more is refused with 429."""
+    predict_queue_timeout: float = Field(default=5.0, gt=0.0)
+    """Seconds that one may wait for a thread; then it is refused with 429, and never computed."""
     explain_workers: int = Field(default=1, ge=1)
     """Explain runs at a time."""
     explain_queue: int = Field(default=16, ge=0)
-    """Explain requests that may wait."""
+    """Explain requests of one model that may wait."""
+    explain_queue_timeout: float = Field(default=30.0, gt=0.0)
+    """Seconds that one may wait for a thread."""
+    request_timeout: float = Field(default=60.0, ge=0.0)
+    """Seconds until a request is given up with 504 where its caller names no deadline; 0 for none."""
+    max_batch: int = Field(default=16, ge=1)
+    """Most rows of waiting requests that are run together; 1 joins none."""
+    max_delay_ms: float = Field(default=0.0, ge=0.0)
+    """Wait this long for company before a run; 0 joins only what waits anyway, so a lone request is never slower."""
     inline_seconds: float = Field(default=0.001, ge=0.0)
     """Work estimated below this runs in the event loop, without a change of threads; 0 never does."""
     max_body_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
@@ -88,12 +99,20 @@ class Settings(BaseSettings):
             ),
         )
 
-    def lanes(self) -> LaneOptions:
+    def plane(self) -> PlaneOptions:
         """Return the dataplane's part."""
+        return PlaneOptions(
+            predict=self._lane(self.predict_workers, self.predict_queue, self.predict_queue_timeout),
+            explain=self._lane(self.explain_workers, self.explain_queue, self.explain_queue_timeout),
+            request_seconds=self.request_timeout,
+        )
+
+    def _lane(self, workers: int, queue: int, seconds: float) -> LaneOptions:
         return LaneOptions(
-            predict_workers=self.predict_workers,
-            predict_queue=self.predict_queue,
-            explain_workers=self.explain_workers,
-            explain_queue=self.explain_queue,
+            workers=workers,
+            queue=queue,
+            queue_seconds=seconds,
+            max_batch=self.max_batch,
+            max_delay=self.max_delay_ms / 1e3,
             inline_seconds=self.inline_seconds,
         )

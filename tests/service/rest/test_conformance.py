@@ -279,7 +279,7 @@ class TestInferJson:
         def explode(self, request):
             raise RuntimeError("secret detail")
 
-        monkeypatch.setitem(service.plane._work, "predict", lambda request: explode(None, request))
+        monkeypatch.setattr(service.plane.lanes["predict"], "_run", explode)
         text = refused(service.http.post(INFER, json=body()), 500)
         assert "secret" not in text
         assert "Traceback" not in text

@@ -1,13 +1,13 @@
 """What both transports call: the engine behind bounded lanes, with drain and counts in one place."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from clearweight.service.core.engine import VERBS, Engine
 from clearweight.service.core.errors import UnavailableError
-from clearweight.service.core.lane import Lane
+from clearweight.service.core.lane import Gone, Lane, LaneOptions
 from clearweight.service.core.types import InferRequest, InferResponse
 
 NAME = "clearweight"
@@ -16,55 +16,52 @@ UNKNOWN = "unknown"
 """Label of requests that named no model of ours, so that callers cannot invent label values."""
 
 
-@dataclass(frozen=True, slots=True)
-class LaneOptions:
-    """Threads and waiting room per verb, and how small work must be to skip both."""
+_PREDICT = LaneOptions(workers=2, queue=64, queue_seconds=5.0)
+_EXPLAIN = LaneOptions(workers=1, queue=16, queue_seconds=30.0)
 
-    predict_workers: int = 2
-    predict_queue: int = 64
-    explain_workers: int = 1
-    explain_queue: int = 16
-    inline_seconds: float = 0.001
+
+@dataclass(frozen=True, slots=True)
+class PlaneOptions:
+    """The lane of each verb, and the deadline of requests that name none (0 for none)."""
+
+    predict: LaneOptions = _PREDICT
+    explain: LaneOptions = _EXPLAIN
+    request_seconds: float = 60.0
 
 
 class Call:
-    """Label and clock of one request; a transport fills in ``code`` when it knows it."""
+    """Label and clock of one request; a transport fills in ``code`` when it knows it.
 
-    __slots__ = ("code", "model", "started", "verb", "version")
+    Attributes
+    ----------
+    deadline : of ``time.monotonic``, where the caller set one
+    gone : returns when the caller has left, where the transport cannot cancel
+    """
+
+    __slots__ = ("code", "deadline", "gone", "model", "started", "verb", "version")
 
     def __init__(self, verb: str) -> None:
         self.verb = verb
         self.model, self.version, self.code = UNKNOWN, "", ""
-        self.started = time.perf_counter()
+        self.started = time.monotonic()
+        self.deadline: float | None = None
+        self.gone: Gone | None = None
 
 
 class Dataplane:
     """Asynchronous front of an engine, for one event loop."""
 
-    def __init__(self, engine: Engine, options: LaneOptions | None = None) -> None:
-        options = options or LaneOptions()
+    def __init__(self, engine: Engine, options: PlaneOptions | None = None) -> None:
+        options = options or PlaneOptions()
         self.engine = engine
         self.extensions = EXTENSIONS  # and "model_repository" where that is offered
         self.leaving = False
         self.draining = False
         self.in_progress = dict.fromkeys(VERBS, 0)
-        rooms = {
-            "predict": (options.predict_workers, options.predict_queue),
-            "explain": (options.explain_workers, options.explain_queue),
-        }
+        self._request_seconds = options.request_seconds
         self.lanes = {
-            verb: Lane(
-                verb,
-                workers=workers,
-                capacity=capacity,
-                inline_seconds=options.inline_seconds,
-                observer=engine.observer,
-            )
-            for verb, (workers, capacity) in rooms.items()
-        }
-        self._work: dict[str, Callable[[InferRequest], InferResponse]] = {
-            "predict": engine.infer,
-            "explain": engine.infer_explain,
+            verb: Lane(verb, engine.run, lane, engine.observer)
+            for verb, lane in (("predict", options.predict), ("explain", options.explain))
         }
 
     @property
@@ -91,7 +88,7 @@ class Dataplane:
         finally:
             self.in_progress[verb] -= 1
             self.engine.observer.request(
-                call.model, call.version, verb, protocol, call.code, time.perf_counter() - call.started
+                call.model, call.version, verb, protocol, call.code, time.monotonic() - call.started
             )
 
     def label(self, call: Call, model: str, version: str | None) -> None:
@@ -101,9 +98,12 @@ class Dataplane:
         ------
         NotFoundError
             No such model or version.
+        QueueFullError
+            Nothing more of this model can wait, so its body need not be read.
         """
         slot = self.engine.repository.slot(model, version)
         call.model, call.version = slot.name, slot.version
+        self.lanes[call.verb].admit(slot.name)
 
     async def answer(self, call: Call, request: InferRequest) -> InferResponse:
         """Answer one request on its lane.
@@ -111,13 +111,17 @@ class Dataplane:
         Raises
         ------
         ServiceError
-            Anything the engine refuses, a full queue, or a service that is draining.
+            Anything the engine refuses, a full queue, a deadline, or a service that is draining.
         """
         if self.draining:
             self.engine.observer.rejected("draining")
             raise UnavailableError("The service is shutting down and takes no new work.")
-        work = self._work[call.verb]
-        return await self.lanes[call.verb].run(self.engine.cost(call.verb, request), lambda: work(request))
+        job = self.engine.job(call.verb, request)
+        deadline = call.deadline
+        if self._request_seconds:
+            latest = call.started + self._request_seconds
+            deadline = latest if deadline is None else min(deadline, latest)
+        return await self.lanes[call.verb].answer(job, deadline, call.gone)
 
     def close(self) -> None:
         """Finish what runs, then stop every thread."""

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 
 from clearweight.artifact import Artifact
 from clearweight.artifact.explain_inputs import BASELINE
-from clearweight.service.core import answer
 from clearweight.service.core.datatypes import datatype_of
 from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError
+from clearweight.service.core.explain_job import COMPLETENESS, MAP, ExplainJob
 from clearweight.service.core.explainer_metadata import explainer_properties
 from clearweight.service.core.folder_watch import FolderWatch
+from clearweight.service.core.job import Job, PredictJob
 from clearweight.service.core.model import Model
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.parameters import TARGET, VARIANT
 from clearweight.service.core.repository import Repository
+from clearweight.service.core.session import Halt
 from clearweight.service.core.slot import Slot
 from clearweight.service.core.types import (
     Explanation,
@@ -206,9 +208,9 @@ class Engine:
         return Explanation(
             model=response.model,
             version=response.version,
-            map=found.pop(answer.MAP),
+            map=found.pop(MAP),
             target=found.pop(TARGET),
-            completeness_error=found.pop(answer.COMPLETENESS, None),
+            completeness_error=found.pop(COMPLETENESS, None),
             outputs=found,
             parameters=response.parameters,
         )
@@ -237,32 +239,38 @@ class Engine:
 
     def infer(self, request: InferRequest) -> InferResponse:
         """Answer one predict request."""
-        slot = self.repository.slot(request.model, request.version)
-        response, feed = answer.predict(slot.serving(), request)
-        if self._watch is not None:
-            self._watch.sample(slot, feed)
-        return response
+        return self.run([self.job("predict", request)])[0]
 
     def infer_explain(self, request: InferRequest) -> InferResponse:
         """Answer one explain request."""
+        return self.run([self.job("explain", request)])[0]
+
+    def job(self, verb: str, request: InferRequest) -> Job:
+        """Check a request and make what can be run, alone or with others of its key.
+
+        Raises
+        ------
+        ServiceError
+            Whatever a caller can do wrong, or a model that does not serve.
+        """
         slot = self.repository.slot(request.model, request.version)
+        if verb == "predict":
+            return PredictJob(slot, slot.serving(), request)
         model = slot.explaining(request.parameters.get(VARIANT))
         drift_state = slot.monitor.state if slot.monitor is not None else "disabled"
-        response, feed, found = answer.explain(model, request, self.options.limits, drift_state)
-        method = str(response.parameters["method"])
-        self.observer.explained(model.name, method, len(found.target), found.completeness_error)
-        if self._watch is not None and model is slot.model:
-            self._watch.sample(slot, feed)
-        return response
+        return ExplainJob(slot, model, request, self.options.limits, drift_state)
 
-    def cost(self, verb: str, request: InferRequest) -> float:
-        """Estimate the seconds a request will take; 0 for one that will be refused anyway."""
-        slot = self.repository.slot(request.model, request.version)
-        if slot.model is None or not request.inputs:
-            return 0.0
-        shape = request.inputs[0].values.shape
-        asked = request.parameters
-        return slot.model.seconds(verb, shape[0] if shape else 1, asked.get("method"), asked.get("steps"))
+    def run(self, jobs: Sequence[Job], halt: Halt | None = None) -> list[InferResponse]:
+        """Run jobs of one key together; ``halt`` ends the run from another thread."""
+        first, *others = jobs
+        answers = first.run(others, halt)
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer.explained is not None:
+                method, found = str(answer.response.parameters["method"]), answer.explained
+                self.observer.explained(job.model.name, method, len(found.target), found.completeness_error)
+            if self._watch is not None and job.model is job.slot.model:
+                self._watch.sample(job.slot, answer.feed)
+        return [answer.response for answer in answers]
 
     def metadata(self, name: str, version: str | None = None) -> ModelMetadata:
         """Describe a model.

@@ -7,7 +7,9 @@
     ├── TooLargeError            (ValueError)           more bytes or elements than the limits allow
     ├── NotFoundError            (LookupError)          no such model or version
     ├── UnsupportedError         (NotImplementedError)  a feature this artifact was not built with
-    ├── QueueFullError           (RuntimeError)         the verb's bounded queue is full; try again later
+    ├── QueueFullError           (RuntimeError)         the model's bounded queue is full, or too slow; try again later
+    ├── DeadlineExceededError    (TimeoutError)         the caller's deadline passed before the answer was there
+    ├── CallerGoneError          (ConnectionError)      the caller left before the answer was there
     ├── UnavailableError         (RuntimeError)         known, but not ready: refused, failed its self-test, draining
     ├── LoadError                (RuntimeError)         an artifact that cannot be loaded at all
     ├── NonFiniteOutputError     (ArithmeticError)      a result that JSON has no way to write
@@ -44,7 +46,19 @@ class UnsupportedError(ServiceError, NotImplementedError):
 
 
 class QueueFullError(ServiceError, RuntimeError):
-    """The verb's queue is full."""
+    """The queue is full, or nobody came to the request in time; ``retry_after`` is the estimate of when it helps."""
+
+    def __init__(self, text: str, retry_after: float = 1.0) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
+
+
+class DeadlineExceededError(ServiceError, TimeoutError):
+    """The deadline passed before the answer was there."""
+
+
+class CallerGoneError(ServiceError, ConnectionError):
+    """Nobody waits for the answer any more."""
 
 
 class UnavailableError(ServiceError, RuntimeError):

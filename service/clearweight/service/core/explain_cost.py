@@ -40,6 +40,13 @@ def check_cost(options: ExplainOptions, shape: tuple[int, ...], limits: Limits) 
         )
 
 
+def most_rows(options: ExplainOptions, shape: tuple[int, ...], limits: Limits) -> int:
+    """Return how many rows one run of this method may have: those that the limits allow a single request."""
+    rows = limits.explain_rows // options.steps
+    per_step = _elements_per_step(options.explainer, (1, *shape[1:]))
+    return min(rows, limits.elements // (per_step * options.steps)) if per_step else rows
+
+
 def _elements_per_step(explainer: Explainer, shape: tuple[int, ...]) -> int:
     if _BATCHED & set(explainer.inputs):
         return prod(shape)

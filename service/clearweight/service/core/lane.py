@@ -1,68 +1,331 @@
-"""A verb's own way to the processor: a bounded queue in front of a few threads, and a shortcut for small work.
+"""A verb's own way to the processor: bounded queues, one for each model, in front of a few threads.
 
 ONNX Runtime releases the interpreter lock, so threads run beside the event loop. A change of threads costs more
 than a small model's whole run, though: work that is estimated below ``inline_seconds`` runs where it stands as
 long as nobody waits.
+
+Requests that arrive while every thread is busy are joined: whoever runs next takes along, from the same model's queue,
+all requests of its key that fit into one batch. Nobody waits for company unless ``max_delay`` says so, hence a lone
+request is never slower than without batching.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
-from clearweight.service.core.errors import QueueFullError
+from clearweight.service.core.errors import (
+    CallerGoneError,
+    DeadlineExceededError,
+    QueueFullError,
+    UnavailableError,
+)
+from clearweight.service.core.job import Job
 from clearweight.service.core.observer import Observer
+from clearweight.service.core.session import Halt
+from clearweight.service.core.types import InferResponse
 
-R = TypeVar("R")
+Run: TypeAlias = Callable[[Sequence[Job], Halt | None], list[InferResponse]]
+"""Answer jobs of one key in one run."""
+
+Gone: TypeAlias = Callable[[], Awaitable[object]]
+"""Returns when the caller has left."""
+
+_SMOOTHING = 0.1
+_CLOSED = "The service is shutting down and takes no new work."
+
+
+@dataclass(frozen=True, slots=True)
+class LaneOptions:
+    """Threads, waiting room and batching of one verb.
+
+    Attributes
+    ----------
+    workers : runs at a time
+    queue : requests of one model that may wait
+    queue_seconds : longest wait for a thread
+    max_batch : most rows of requests that share a run; 1 joins none
+    max_delay : seconds to wait for company
+    inline_seconds : work estimated below this runs in the event loop
+    """
+
+    workers: int = 1
+    queue: int = 64
+    queue_seconds: float = 10.0
+    max_batch: int = 16
+    max_delay: float = 0.0
+    inline_seconds: float = 0.001
+
+
+class _Ticket:
+    """One job on its way, and who waits for it."""
+
+    __slots__ = ("entered", "future", "job", "party")
+
+    def __init__(self, job: Job, future: asyncio.Future[InferResponse]) -> None:
+        self.job, self.future, self.entered = job, future, time.monotonic()
+        self.party: _Party | None = None  # once it runs
+
+
+class _Party:
+    """The tickets of one run; when the last of them is given up, so is the run."""
+
+    def __init__(self, tickets: list[_Ticket]) -> None:
+        self.tickets, self.waiting, self.halt = tickets, len(tickets), Halt()
+        for ticket in tickets:
+            ticket.party = self
 
 
 class Lane:
-    """At most ``workers`` runs at a time and ``capacity`` waiting; one more is refused at once.
+    """Threads and queues of one verb, used from one event loop.
 
-    Used from one event loop; ``depth`` and ``capacity`` are for metrics.
+    Parameters
+    ----------
+    verb : for metrics and messages
+    run : callable
+    options : LaneOptions
+    observer : Observer
     """
 
-    def __init__(
-        self, verb: str, *, workers: int, capacity: int, inline_seconds: float, observer: Observer
-    ) -> None:
-        self.verb, self.capacity = verb, capacity
-        self._workers, self._inline_seconds, self._observer = workers, inline_seconds, observer
-        self._pending = 0
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix=f"clearweight-{verb}")
+    def __init__(self, verb: str, run: Run, options: LaneOptions, observer: Observer) -> None:
+        self.verb, self.capacity = verb, options.queue
+        self._run, self._options, self._observer = run, options, observer
+        self._wake = threading.Condition()
+        self._queues: OrderedDict[str, deque[_Ticket]] = (
+            OrderedDict()
+        )  # the model whose turn it is comes first
+        self._busy, self._closing = 0, False
+        self._seconds = 0.0  # of one request on a thread, smoothed
+        self._threads = [
+            threading.Thread(target=self._work, name=f"clearweight-{verb}-{index}", daemon=True)
+            for index in range(options.workers)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def depth(self) -> int:
-        """Work accepted and not yet running."""
-        return max(0, self._pending - self._workers)
+        """Requests accepted and not yet running, of all models."""
+        with self._wake:
+            waiting = sum(len(queue) for queue in self._queues.values())
+            return max(0, waiting - self._free)
 
-    async def run(self, seconds: float, work: Callable[[], R]) -> R:
-        """Run ``work``, estimated to take ``seconds``, and return its result.
+    @property
+    def _free(self) -> int:
+        return len(self._threads) - self._busy
+
+    # -- in the event loop ----------------------------------------------------------------------------------------
+
+    def admit(self, model: str) -> None:
+        """Refuse at the head of a request what would be refused after its body.
 
         Raises
         ------
         QueueFullError
-            ``capacity`` pieces of work wait already.
+            As many requests of this model wait as may.
         """
-        if self._pending == 0 and seconds <= self._inline_seconds:
-            return work()
-        if self._pending >= self._workers + self.capacity:
+        if self._queues:
+            with self._wake:
+                self._check_room(model)
+
+    def _check_room(self, model: str) -> None:
+        if len(self._queues.get(model, ())) >= self.capacity + self._free:
             self._observer.rejected("queue_full")
-            raise QueueFullError(f"The {self.verb} queue is full: {self.capacity} requests wait already.")
+            raise QueueFullError(
+                f"The {self.verb} queue of {model!r} is full: {self.capacity} requests wait already.",
+                retry_after=self._time_to_clear(model),
+            )
+
+    def _time_to_clear(self, model: str) -> float:
+        """Estimate how long what waits now will take, at the measured rate."""
+        return len(self._queues.get(model, ())) * self._seconds / len(self._threads)
+
+    async def answer(
+        self, job: Job, deadline: float | None = None, gone: Gone | None = None
+    ) -> InferResponse:
+        """Run a job and return its answer.
+
+        Whatever of the following happens before the job has begun, it is not computed; once it runs, it is stopped
+        unless others share the run.
+
+        Parameters
+        ----------
+        deadline : of ``time.monotonic``; the caller has no use for an answer after it
+        gone : returns when the caller has left; asked only while the job waits or runs in a thread
+
+        Raises
+        ------
+        QueueFullError
+            No room to wait in, or no thread within ``queue_seconds``.
+        DeadlineExceededError, CallerGoneError
+            The deadline passed, or the caller left.
+        """
+        options = self._options
+        alone = not self._queues and not self._busy and not options.max_delay
+        if alone and job.seconds <= options.inline_seconds:
+            return self._run([job], None)[0]
         loop = asyncio.get_running_loop()
-        self._pending += 1
-        future: Future[R] = self._pool.submit(self._timed, time.perf_counter(), work)
-        # Counted until the thread is really done with it, even if the caller has gone.
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._done))
-        return await asyncio.wrap_future(future)
+        ticket = _Ticket(job, loop.create_future())
+        self._enter(ticket)
+        with ExitStack() as ends:
+            ends.callback(loop.call_later(options.queue_seconds, self._tire, ticket).cancel)
+            if deadline is not None:
+                left = max(0.0, deadline - time.monotonic())
+                ends.callback(loop.call_later(left, self._expire, ticket).cancel)
+            if gone is not None:
+                watcher = asyncio.ensure_future(gone())
+                watcher.add_done_callback(partial(self._lose, ticket))
+                ends.callback(watcher.cancel)
+            try:
+                return await ticket.future
+            except asyncio.CancelledError:
+                self._give_up(ticket, "cancelled")
+                raise
 
-    def _timed(self, submitted: float, work: Callable[[], R]) -> R:
-        self._observer.queued(self.verb, time.perf_counter() - submitted)
-        return work()
+    def _enter(self, ticket: _Ticket) -> None:
+        model = ticket.job.slot.name
+        with self._wake:
+            if self._closing:
+                raise UnavailableError(_CLOSED)
+            self._check_room(model)
+            self._queues.setdefault(model, deque()).append(ticket)
+            self._wake.notify()
 
-    def _done(self) -> None:
-        self._pending -= 1
+    def _tire(self, ticket: _Ticket) -> None:
+        if ticket.party is None and not self._give_up(ticket, "queue_timeout"):
+            text = f"No {self.verb} thread was free for {self._options.queue_seconds:.3g} s; nothing was computed."
+            after = self._time_to_clear(ticket.job.slot.name)
+            ticket.future.set_exception(QueueFullError(text, retry_after=after))
+
+    def _expire(self, ticket: _Ticket) -> None:
+        if not ticket.future.done():
+            begun = self._give_up(ticket, "deadline")
+            waited = time.monotonic() - ticket.entered
+            text = f"The deadline passed after {waited:.3g} s, {'during' if begun else 'before'} the run."
+            ticket.future.set_exception(DeadlineExceededError(text))
+
+    def _lose(self, ticket: _Ticket, watcher: asyncio.Future[object]) -> None:
+        if not watcher.cancelled() and not ticket.future.done():
+            self._give_up(ticket, "cancelled")
+            ticket.future.set_exception(CallerGoneError("The caller closed the connection."))
+
+    def _give_up(self, ticket: _Ticket, reason: str) -> bool:
+        """Take a ticket out of its queue, or out of its run; tells whether it had begun."""
+        with self._wake:
+            party = ticket.party
+            if party is None:
+                self._leave(ticket.job.slot.name, [ticket])
+            elif reason != "queue_timeout":
+                party.waiting -= 1
+                if party.waiting == 0:
+                    party.halt()
+        if party is None or reason != "queue_timeout":
+            self._observer.rejected(reason)
+        return party is not None
+
+    def _deliver(self, tickets: list[_Ticket], found: Sequence[InferResponse | BaseException]) -> None:
+        for ticket, answer in zip(tickets, found, strict=True):
+            if ticket.future.done():  # given up
+                continue
+            if isinstance(answer, BaseException):
+                ticket.future.set_exception(answer)
+            else:
+                ticket.future.set_result(answer)
+
+    # -- in the threads -------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (party := self._take()) is not None:
+            started = time.monotonic()
+            for ticket in party.tickets:
+                self._observer.queued(self.verb, started - ticket.entered)
+            found = self._answers(party)
+            loop = party.tickets[0].future.get_loop()
+            with self._wake:
+                self._busy -= 1
+                each = (time.monotonic() - started) / len(party.tickets)
+                self._seconds += (_SMOOTHING if self._seconds else 1.0) * (each - self._seconds)
+            with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                loop.call_soon_threadsafe(self._deliver, party.tickets, found)
+            del party, found, ticket  # an idle thread keeps no model
+
+    def _answers(self, party: _Party) -> Sequence[InferResponse | BaseException]:
+        jobs = [ticket.job for ticket in party.tickets]
+        try:
+            return self._run(jobs, party.halt)
+        except BaseException as error:  # noqa: BLE001  # whatever it is, it belongs to whoever waits
+            if len(jobs) == 1 or party.halt.called:
+                return [error] * len(jobs)
+        # One of them spoils the run for all: alone, it spoils its own.
+        found: list[InferResponse | BaseException] = []
+        for job in jobs:
+            try:
+                found += self._run([job], party.halt)
+            except BaseException as error:  # noqa: BLE001  # as above
+                found.append(error)
+        return found
+
+    def _take(self) -> _Party | None:
+        """Wait for work; returns the tickets of the next run, None when the lane is closed."""
+        with self._wake:
+            while True:
+                if self._closing:
+                    return None
+                if not self._queues:
+                    self._wake.wait()
+                    continue
+                model, queue = next(iter(self._queues.items()))
+                tickets, full = self._joined(queue)
+                patience = queue[0].entered + self._options.max_delay - time.monotonic()
+                if full or patience <= 0.0:
+                    break
+                self._wake.wait(patience)
+            self._leave(model, tickets)
+            if model in self._queues:
+                self._queues.move_to_end(model)
+            self._busy += 1
+            return _Party(tickets)
+
+    def _joined(self, queue: deque[_Ticket]) -> tuple[list[_Ticket], bool]:
+        """Choose the oldest ticket and those of its key that fit beside it; tells whether more would."""
+        first = queue[0].job
+        rows, most = 0, min(self._options.max_batch, first.most_rows)
+        chosen: list[_Ticket] = []
+        for ticket in queue:
+            job = ticket.job
+            if not chosen or (job.key == first.key and rows + job.rows <= most):
+                chosen.append(ticket)
+                rows += job.rows
+            if rows >= most:
+                break
+        return chosen, rows >= most
+
+    def _leave(self, model: str, tickets: list[_Ticket]) -> None:
+        queue = self._queues.get(model)
+        if queue is None:
+            return
+        for ticket in tickets:
+            with suppress(ValueError):
+                queue.remove(ticket)
+        if not queue:
+            del self._queues[model]
 
     def close(self) -> None:
-        """Wait for what runs and stop the threads."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Refuse what waits, finish what runs, and end the threads."""
+        with self._wake:
+            self._closing = True
+            left = [ticket for queue in self._queues.values() for ticket in queue]
+            self._queues.clear()
+            self._wake.notify_all()
+        for ticket in left:
+            with suppress(RuntimeError):
+                ticket.future.get_loop().call_soon_threadsafe(
+                    self._deliver, [ticket], [UnavailableError(_CLOSED)]
+                )
+        for thread in self._threads:
+            thread.join()

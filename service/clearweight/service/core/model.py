@@ -14,7 +14,7 @@ from clearweight.artifact import Artifact, Canary, explain_inputs, preprocessing
 from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.errors import LoadError, UnsupportedError
 from clearweight.service.core.observer import Observer
-from clearweight.service.core.session import Session
+from clearweight.service.core.session import Halt, Session
 from clearweight.service.drift import FidelityReport, IntegrityReport, check_fidelity, check_integrity
 
 _TARGET, _MAP, _COMPLETENESS = "target", "explain", "completeness_error"
@@ -70,6 +70,7 @@ class Model:
         self._canaries = artifact.canaries()
         self.fidelity: FidelityReport = check_fidelity(manifest.fidelity, self._canaries)
         self._seconds_per_row: dict[str, float] = {}  # of the network; by method, and "" for predict
+        self.joins_rows = all(spec.shape[:1] == (-1,) for spec in (*manifest.inputs, *manifest.outputs))
         self.integrity: IntegrityReport
         try:
             self.self_test()
@@ -109,25 +110,16 @@ class Model:
         """Turn raw inputs into the graph's, as the manifest's preprocessing says."""
         return preprocessing.apply(self.manifest.preprocessing, raw)
 
-    def further_inputs(
-        self,
-        method: str,
-        shape: tuple[int, ...],
-        *,
-        steps: int | None = None,
-        seed: int = 0,
-        baseline: NDArray[np.float32] | None = None,
+    def drawn_inputs(
+        self, method: str, shape: tuple[int, ...], *, steps: int, seed: int
     ) -> dict[str, NDArray[np.float32]]:
-        """Make what a method's graph takes beside the model's inputs and the target.
+        """Make what a method's graph takes for all rows alike: path points, noise, masks.
 
         Parameters
         ----------
         shape : (N, *row) of the model's input
-        steps : None for the manifest's
-        baseline : float32 (N, *row) or (1, *row), None for zero
         """
         stated = self.manifest.explainers[method]
-        steps = stated.steps if steps is None else steps
         usual = (steps, seed) == (stated.steps, 0)
         kept = self._drawn.get(method) if usual else None
         if kept is None or kept[0] != shape[1:]:
@@ -136,15 +128,28 @@ class Model:
             kept = (shape[1:], drawn)
             if usual:  # what nearly everyone asks for is drawn once
                 self._drawn[method] = kept
-        if BASELINE not in stated.inputs:
-            return kept[1]
-        own = explain_inputs((BASELINE,), shape, steps=1, seed=0, settings={}, baseline=baseline)
-        return kept[1] | own
+        return kept[1]
 
-    def predict(self, feed: Mapping[str, NDArray[Any]], *, stage: str = "predict") -> list[NDArray[Any]]:
+    def baseline(
+        self, method: str, shape: tuple[int, ...], given: NDArray[np.float32] | None = None
+    ) -> dict[str, NDArray[np.float32]]:
+        """Make a method's input ``baseline``, one row for each of the input's; nothing where it takes none.
+
+        Parameters
+        ----------
+        shape : (N, *row) of the model's input
+        given : float32 (N, *row) or (1, *row), None for zero
+        """
+        if BASELINE not in self.manifest.explainers[method].inputs:
+            return {}
+        return explain_inputs((BASELINE,), shape, steps=1, seed=0, settings={}, baseline=given)
+
+    def predict(
+        self, feed: Mapping[str, NDArray[Any]], *, stage: str = "predict", halt: Halt | None = None
+    ) -> list[NDArray[Any]]:
         """Run the model; returns its outputs in the manifest's order."""
         started = time.perf_counter()
-        outputs = self._predict.run(feed, self.output_names)
+        outputs = self._predict.run(feed, self.output_names, halt)
         seconds = time.perf_counter() - started
         self._seconds_per_row[""] = seconds / len(outputs[0])
         self._observer.ran(stage, len(outputs[0]), seconds)
@@ -159,6 +164,7 @@ class Model:
         *,
         steps: int | None = None,
         stage: str = "explain",
+        halt: Halt | None = None,
     ) -> Explained:
         """Run model and explainer in one pass.
 
@@ -166,17 +172,20 @@ class Model:
         ----------
         target : int64, shape (N,)
             Class per row, -1 for the arg-max of this run.
-        further : from ``further_inputs``; None makes those that the artifact was verified with: the manifest's steps,
-            seed 0, baseline zero
+        further : from ``drawn_inputs`` and ``baseline``; None makes those that the artifact was verified with: the
+            manifest's steps, seed 0, baseline zero
         steps : of ``further``, for the estimate of later runs
+        halt : ends the run from another thread
         """
         session = self._explainer(method)
         if further is None:
-            further = self.further_inputs(method, next(iter(feed.values())).shape)
+            shape, stated = next(iter(feed.values())).shape, self.manifest.explainers[method]
+            drawn = self.drawn_inputs(method, shape, steps=stated.steps, seed=0)
+            further = drawn | self.baseline(method, shape)
         completes = _COMPLETENESS in session.outputs
         names = (_MAP, *self.output_names, *((_COMPLETENESS,) if completes else ()))
         started = time.perf_counter()
-        found = session.run({**feed, _TARGET: target, **further}, names)
+        found = session.run({**feed, _TARGET: target, **further}, names, halt)
         seconds = time.perf_counter() - started
         rows = len(target) * (steps or self.manifest.explainers[method].steps)
         self._seconds_per_row[method] = seconds / rows
@@ -197,21 +206,14 @@ class Model:
             raise UnsupportedError(f"Model {self.name!r} was built without explainers.")
         return self.manifest.default_explainer
 
-    def seconds(self, verb: str, rows: int, method: object = None, steps: object = None) -> float:
+    def seconds(self, rows: int, method: str = "", steps: int = 1) -> float:
         """Estimate how long a run will take from the last one of its kind; unknown before the first.
 
-        An explainer that nobody has used yet must be loaded first. A request that names no explainer of this model is
-        refused at once.
+        Parameters
+        ----------
+        method : of an explain run, which must be loaded before its first; empty for predict
         """
-        if verb != "explain":
-            return self._seconds_per_row.get("", math.inf) * rows
-        name = self.manifest.default_explainer if method is None else method
-        stated = self.manifest.explainers.get(name) if isinstance(name, str) else None
-        if stated is None:
-            return 0.0
-        if type(steps) is not int or steps < 1:
-            steps = stated.steps
-        return self._seconds_per_row.get(stated.method, math.inf) * rows * steps
+        return self._seconds_per_row.get(method, math.inf) * rows * steps
 
     def self_test(self) -> IntegrityReport:
         """Run the canaries and compare with the stored answers of this variant; remembers and returns the report."""

@@ -19,6 +19,19 @@ ort.disable_telemetry_events()
 _BATCH = "N"  # as the exporter names the batch axis of every graph
 
 
+class Halt:
+    """A way to end a run from another thread: between two operators, with an error for whoever waits for the run."""
+
+    def __init__(self) -> None:
+        self.options = ort.RunOptions()
+        self.called = False
+
+    def __call__(self) -> None:
+        """End the run, or the one that is about to begin."""
+        self.called = True
+        self.options.terminate = True
+
+
 class Session:
     """One graph ready to run.
 
@@ -59,15 +72,19 @@ class Session:
         )
 
     def run(
-        self, feed: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None = None
+        self,
+        feed: Mapping[str, NDArray[Any]],
+        outputs: Sequence[str] | None = None,
+        halt: Halt | None = None,
     ) -> list[NDArray[Any]]:
         """Run once; ``outputs`` None returns all in the graph's order. Safe from several threads."""
+        options = None if halt is None else halt.options
         rows = next((len(feed[name]) for name in self._by_row), 0) if self._batch else 0
         if rows == self._batch:
-            result: list[NDArray[Any]] = self._session.run(outputs, feed)
+            result: list[NDArray[Any]] = self._session.run(outputs, feed, options)
             return result
         pieces = [
-            self._session.run(outputs, self._piece(feed, start, rows))
+            self._session.run(outputs, self._piece(feed, start, rows), options)
             for start in range(0, rows, self._batch)
         ]
         return [np.concatenate(parts)[:rows] for parts in zip(*pieces, strict=True)]

@@ -16,6 +16,7 @@ from clearweight.service.rest.body import read_body
 from clearweight.service.rest.documents import document, openapi
 from clearweight.service.rest.endpoint import Row, routes
 from clearweight.service.rest.errors import error_body, error_response
+from clearweight.service.rest.patience import bound
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """(Accept header) -> (metrics text, its content type)."""
@@ -161,6 +162,7 @@ class _Rest:
             try:
                 model, version = _path(request)
                 self._plane.label(call, model, version)
+                bound(call, request)
                 headers = dict(request.scope["headers"])
                 body = await read_body(request, headers.get(b"content-length"), self._limits.body_bytes)
                 header = headers.get(oip.HEADER_LENGTH)
@@ -181,6 +183,7 @@ class _Rest:
             try:
                 model, _ = _path(request)
                 self._plane.label(call, model, None)
+                bound(call, request)
                 declared = dict(request.scope["headers"]).get(b"content-length")
                 body = await read_body(request, declared, self._limits.body_bytes)
                 metadata = self._engine.metadata(model)

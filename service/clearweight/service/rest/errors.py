@@ -1,5 +1,7 @@
 """The one table from the service's errors to HTTP, and the one body every failure has."""
 
+import math
+
 import orjson
 from starlette.responses import Response
 
@@ -11,6 +13,8 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.NotFoundError: 404,
     errors.UnsupportedError: 501,
     errors.QueueFullError: 429,
+    errors.DeadlineExceededError: 504,
+    errors.CallerGoneError: 499,  # no standard has one; nginx's, seen in metrics alone
     errors.UnavailableError: 503,
     errors.LoadError: 503,
     errors.NonFiniteOutputError: 500,
@@ -18,7 +22,7 @@ STATUS: dict[type[errors.ServiceError], int] = {
 }
 """Complete over the concrete classes; a test compares."""
 
-_RETRY = {429: {"Retry-After": "1"}, 503: {"Retry-After": "5"}}
+_RETRY = {503: {"Retry-After": "5"}}
 
 
 def error_response(error: BaseException) -> Response:
@@ -26,7 +30,10 @@ def error_response(error: BaseException) -> Response:
     if not isinstance(error, errors.ServiceError):
         error = errors.internal(error)
     status = STATUS[type(error)]
-    return error_body(status, str(error), _RETRY.get(status))
+    headers = _RETRY.get(status)
+    if isinstance(error, errors.QueueFullError):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))}
+    return error_body(status, str(error), headers)
 
 
 def error_body(status: int, text: str, headers: dict[str, str] | None = None) -> Response:

@@ -13,6 +13,8 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.NotFoundError: grpc.StatusCode.NOT_FOUND,
     errors.UnsupportedError: grpc.StatusCode.UNIMPLEMENTED,
     errors.QueueFullError: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
+    errors.CallerGoneError: grpc.StatusCode.CANCELLED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
     errors.LoadError: grpc.StatusCode.UNAVAILABLE,
     errors.NonFiniteOutputError: grpc.StatusCode.INTERNAL,
