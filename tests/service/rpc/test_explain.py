@@ -5,6 +5,7 @@ import grpc
 import numpy as np
 import pytest
 
+from clearweight.service.core.lane import LaneOptions
 from clearweight.service.rpc.generated import explain_pb2 as pb
 from clearweight.service.rpc.generated import explain_pb2_grpc as pb_grpc
 from tests.service import artifacts
@@ -84,16 +85,17 @@ def test_a_stream_does_not_wait_for_its_end_before_it_answers(stub):
 
 def test_a_cancelled_stream_computes_no_more(stub, service, monkeypatch):
     served, begun = [], threading.Event()
-    work = service.plane._work["explain"]
+    lane = service.plane.lanes["explain"]
+    work = lane._run
 
-    def slow(asked):
-        served.append(asked.id)
+    def slow(jobs, halt):
+        served.extend(job.identifier for job in jobs)
         begun.set()
         time.sleep(0.1)
-        return work(asked)
+        return work(jobs, halt)
 
-    monkeypatch.setitem(service.plane._work, "explain", slow)
-    monkeypatch.setattr(service.engine, "cost", lambda verb, asked: 1.0)  # not where the event loop stands
+    monkeypatch.setattr(lane, "_run", slow)
+    monkeypatch.setattr(lane, "_options", LaneOptions(inline_seconds=0.0))  # not where the event loop stands
     replies = stub.ExplainStream(request(id=str(index)) for index in range(200))
     assert begun.wait(60)
     replies.cancel()
