@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from clearweight.artifact import OTHER, QUANTILE_LEVELS
 from clearweight.artifact.score import SCORES
 from clearweight.exporter.calibration import (
     Explained,
     autocorrelation,
+    class_nulls,
     distances,
     drift_null,
     explained,
@@ -94,8 +96,9 @@ def test_the_null_describes_the_defined_scores_and_counts_the_others():
     found = null_distribution(np.array([0.0, 0.5, np.nan, 1.0]), np.array([0.0, 0.2, np.nan]))
 
     assert (found.mean, found.samples, found.undefined) == (0.5, 4, 1)
-    assert len(found.quantiles) == 101
-    assert (found.quantiles[0], found.quantiles[50], found.quantiles[100]) == (0.0, 0.5, 1.0)
+    at = dict(zip(QUANTILE_LEVELS, found.quantiles, strict=True))
+    assert (at[0.0], at[0.5], at[1.0]) == (0.0, 0.5, 1.0)
+    assert at[0.999] == pytest.approx(0.999)
     assert found.runtime_floor == pytest.approx(np.quantile([0.0, 0.2], 0.99))
 
 
@@ -103,11 +106,33 @@ def test_the_null_covers_every_score_and_the_disagreements():
     rng = np.random.default_rng(1)
     maps, other = (rng.normal(size=(20, 1, 8, 8)).astype(np.float32) for _ in range(2))
     scores = distances(maps, other)
-    found = drift_null("gradient", scores, distances(maps, maps), np.array([0.0] * 15 + [1.0] * 5))
+    found = drift_null(
+        "gradient", scores, distances(maps, maps), np.array([0.0] * 15 + [1.0] * 5), np.zeros(20, int)
+    )
 
     assert set(found.scores) == {*SCORES, "disagreement"}
     assert found.scores["disagreement"].mean == 0.25
     assert found.scores["cosine"].mean == pytest.approx(float(np.mean(scores["cosine"])))
+
+
+def test_the_most_frequent_classes_are_broken_down_and_the_rest_is_one_group():
+    rng = np.random.default_rng(2)
+    sizes = [40 + index for index in range(10)] + [5, 29]
+    classes = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
+    values = 0.01 * classes + 0.001 * rng.random(len(classes))
+    values[np.flatnonzero(classes == 9)[0]] = np.nan
+
+    found = class_nulls(values, classes)
+
+    assert [entry.index for entry in found] == [8, 9, 7, 6, 5, 4, 3, 2, OTHER]
+    assert [entry.samples for entry in found[:2]] == [48, 48]
+    rest = values[np.isin(classes, [0, 1, 10, 11])]
+    assert (found[-1].samples, found[-1].mean) == (len(rest), pytest.approx(rest.mean(), rel=1e-4))
+    assert found[0].std == pytest.approx(values[classes == 8].std(), rel=1e-4)
+
+
+def test_classes_without_samples_enough_have_no_null_of_their_own():
+    assert class_nulls(np.zeros(20), np.arange(20) % 2) == ()
 
 
 def test_the_integrity_limit_leaves_room_for_another_kernel_and_no_more():

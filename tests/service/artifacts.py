@@ -16,9 +16,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from clearweight.artifact import (
+    QUANTILE_LEVELS,
     SCORES,
     Canaries,
     Canary,
+    ClassNull,
     CodedTensor,
     Drift,
     Explainer,
@@ -307,10 +309,10 @@ def _null(scores: NDArray[np.float64]) -> NullDistribution:
     return NullDistribution(
         mean=float(defined.mean()),
         std=float(defined.std(ddof=1)),
-        quantiles=tuple(float(q) for q in np.quantile(defined, np.linspace(0, 1, 101))),
+        quantiles=tuple(float(q) for q in np.quantile(defined, QUANTILE_LEVELS)),
         autocorrelation=(0.0,) * 5,
         runtime_floor=1e-6,
-        samples=int(defined.size),
+        samples=int(scores.size),
         undefined=int(scores.size - defined.size),
     )
 
@@ -344,7 +346,13 @@ def measured(
         passed=float(similarity["cosine"].mean()) >= budget,
     )
     scores = {name: _null(values) for name, values in distances.items()} | {"disagreement": _null(flips)}
-    return fidelity, Drift(METHODS[0], scores)
+    score = distances["pooled_cosine"]
+    classes = tuple(
+        ClassNull(index, len(own), float(own.mean()), float(own.std()))
+        for index in range(CLASSES)
+        if len(own := score[(target == index) & np.isfinite(score)]) >= 30
+    )
+    return fidelity, Drift(METHODS[0], scores, classes)
 
 
 def write(

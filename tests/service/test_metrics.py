@@ -94,13 +94,19 @@ def test_drift_is_exposed_as_distances_with_the_threshold_the_service_uses(watch
     which = {"model": "tiny", "version": "10"}
     assert value(found, "attribution_drift_compared_total", model="tiny", source="shadow") == 4
     assert value(found, "attribution_drift_count", model="tiny", metric="pooled_cosine", source="shadow") == 4
-    assert (
-        value(found, "attribution_drift_threshold", metric="pooled_cosine", **which) == report.series[0].limit
-    )
-    assert (
-        value(found, "attribution_drift_statistic", metric="pooled_cosine", **which)
-        == report.series[0].statistic
-    )
+    assert {entry.label for entry in report.series} > {"", "b"}
+    for entry in report.series:
+        of_chart = {
+            "metric": entry.metric,
+            "detector": entry.detector,
+            "class": entry.label or "all",
+            **which,
+        }
+        assert value(found, "attribution_drift_threshold", **of_chart) == entry.limit
+        assert value(found, "attribution_drift_statistic", **of_chart) == entry.statistic
+        assert value(found, "attribution_drift_alarm", **of_chart) == 0
+    delay = value(found, "attribution_drift_detection_delay_samples", **which)
+    assert delay == report.power.delay_samples_p95
     assert value(found, "attribution_drift_window", metric="cosine", stat="mean", **which) >= 0
     assert value(found, "attribution_drift_last_sample_timestamp_seconds", **which) > 1.7e9
     metrics = {

@@ -7,7 +7,10 @@ from clearweight.artifact.coded import CodedTensor
 from clearweight.artifact.errors import ArtifactError
 from clearweight.artifact.explain_inputs import EXPLAIN_INPUTS, explain_inputs
 from clearweight.artifact.manifest import (
+    OTHER,
+    QUANTILE_LEVELS,
     Canaries,
+    ClassNull,
     Drift,
     Explainer,
     Fidelity,
@@ -41,11 +44,14 @@ from clearweight.artifact.writer import write_artifact, write_folder
 
 __all__ = [
     "EXPLAIN_INPUTS",
+    "OTHER",
+    "QUANTILE_LEVELS",
     "SCORES",
     "Artifact",
     "ArtifactError",
     "Canaries",
     "Canary",
+    "ClassNull",
     "CodedTensor",
     "Coder",
     "Drift",

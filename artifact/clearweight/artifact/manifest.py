@@ -189,9 +189,20 @@ class IntegrityLimit:
     occlusion_q999_max: float | None = None
 
 
+QUANTILE_LEVELS = (
+    *(0.0, 0.01, 0.02),
+    *(round(0.05 * step, 2) for step in range(1, 20)),
+    *(0.96, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 1.0),
+)
+"""Where a null distribution states its quantiles: even in the body, close together in the tail that limits rest on."""
+LAGS = 5
+OTHER = -1
+"""Index of all classes that have no null of their own."""
+
+
 @dataclass(frozen=True)
 class NullDistribution:
-    """One score on calibration data: 101 quantiles (0 % to 100 %), autocorrelation at lags 1 to 5."""
+    """One score on calibration data: quantiles at ``QUANTILE_LEVELS``, autocorrelation at lags 1 to ``LAGS``."""
 
     mean: float
     std: float
@@ -203,11 +214,22 @@ class NullDistribution:
 
 
 @dataclass(frozen=True)
+class ClassNull:
+    """The alarm score on the calibration samples of one explained class; ``OTHER`` for the remaining ones together."""
+
+    index: int
+    samples: int
+    mean: float
+    std: float
+
+
+@dataclass(frozen=True)
 class Drift:
-    """What each drift score looks like while nothing drifts."""
+    """What each drift score looks like while nothing drifts; ``classes`` break down ``pooled_cosine``."""
 
     explainer: str
     scores: dict[str, NullDistribution]
+    classes: tuple[ClassNull, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,16 @@ import re
 from clearweight.artifact.errors import FieldValueError, UnsupportedVersionError
 from clearweight.artifact.explain_inputs import EXPLAIN_INPUTS
 from clearweight.artifact.file_name import GRAPH_FILES, check_file_name, check_model_name, check_version
-from clearweight.artifact.manifest import FORMAT, FORMAT_VERSION, Ledger, Manifest, NullDistribution
+from clearweight.artifact.manifest import (
+    FORMAT,
+    FORMAT_VERSION,
+    LAGS,
+    OTHER,
+    QUANTILE_LEVELS,
+    Ledger,
+    Manifest,
+    NullDistribution,
+)
 
 VARIANTS = ("compressed", "reference")
 CANARY_SOURCES = ("calibration", "file", "synthetic")
@@ -16,8 +25,6 @@ DATATYPES = ("BOOL", "UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32",
 RAW_DATATYPES = ("UINT8", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64")
 SCORE_NAMES = ("cosine", "pooled_cosine", "pooled_top10_iou", "pooled_spearman")
 DRIFT_NAMES = (*SCORE_NAMES, "disagreement")
-QUANTILES = 101
-LAGS = 5
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -172,12 +179,22 @@ def _check_quality(manifest: Manifest) -> None:
         for name, null in manifest.drift.scores.items():
             _one_of(name, DRIFT_NAMES, "key of drift.scores")
             _check_null(name, null)
+        indices = [entry.index for entry in manifest.drift.classes]
+        _demand(
+            len(set(indices)) == len(indices) and all(index >= OTHER for index in indices),
+            f"drift.classes have the indices {indices}, expected distinct ones from {OTHER}",
+        )
+        _demand(
+            all(entry.samples >= 1 and entry.std >= 0 for entry in manifest.drift.classes),
+            "drift.classes hold a class without samples or with a negative spread",
+        )
 
 
 def _check_null(name: str, null: NullDistribution) -> None:
     where = f"drift.scores[{name!r}]"
     _demand(
-        len(null.quantiles) == QUANTILES, f"{where} has {len(null.quantiles)} quantiles, expected {QUANTILES}"
+        len(null.quantiles) == len(QUANTILE_LEVELS),
+        f"{where} has {len(null.quantiles)} quantiles, expected {len(QUANTILE_LEVELS)}",
     )
     _demand(
         all(low <= high for low, high in zip(null.quantiles, null.quantiles[1:], strict=False)),

@@ -13,13 +13,27 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from clearweight.artifact import Drift, Fidelity, IntegrityLimit, NullDistribution, Summary, explain_inputs
+from clearweight.artifact import (
+    OTHER,
+    QUANTILE_LEVELS,
+    ClassNull,
+    Drift,
+    Fidelity,
+    IntegrityLimit,
+    NullDistribution,
+    Summary,
+    explain_inputs,
+)
+from clearweight.artifact.manifest import LAGS
 from clearweight.artifact.score import SCORES
 from clearweight.exporter.explain import ExplainGraph
 from clearweight.exporter.recipe import FidelitySection
 
 CHUNK = 64
-LAGS = 5
+# The drift score that is broken down by class, for the most frequent classes that have samples enough to say something.
+BROKEN_DOWN = "pooled_cosine"
+MOST_CLASSES = 8
+LEAST_OF_CLASS = 30
 # Rows of the network at once where an explainer makes several of each input.
 MOST_ROWS = 256
 # What an intact device must reach whatever roundings do.
@@ -160,7 +174,7 @@ def null_distribution(values: NDArray[np.float64], runtime_floor: NDArray[np.flo
     return NullDistribution(
         mean=float(defined.mean()),
         std=float(defined.std()),
-        quantiles=tuple(_short(q) for q in np.quantile(defined, np.linspace(0.0, 1.0, 101))),
+        quantiles=tuple(_short(q) for q in np.quantile(defined, QUANTILE_LEVELS)),
         autocorrelation=autocorrelation(defined, LAGS),
         runtime_floor=float(np.quantile(floor, 0.99)) if len(floor) else 0.0,
         samples=len(values),
@@ -169,8 +183,36 @@ def null_distribution(values: NDArray[np.float64], runtime_floor: NDArray[np.flo
 
 
 def _short(value: float) -> float:
-    """Keep six digits of a quantile: more say nothing, and the manifest travels to every device."""
-    return float(f"{value:.6g}")
+    """Keep five digits of a quantile: more say nothing, and the manifest travels to every device."""
+    return float(f"{value:.5g}")
+
+
+def class_nulls(values: NDArray[np.float64], classes: NDArray[np.int64]) -> tuple[ClassNull, ...]:
+    """Break the alarm score down by explained class, the most frequent ones first, the rest together as ``OTHER``.
+
+    Parameters
+    ----------
+    values : (n,), distances, NaN where undefined
+    classes : (n,), the reference's predictions
+
+    Returns
+    -------
+    tuple of ClassNull
+        At most ``MOST_CLASSES`` and ``OTHER``, each of ``LEAST_OF_CLASS`` defined samples or more.
+    """
+    defined = ~np.isnan(values)
+    found, counts = np.unique(classes[defined], return_counts=True)
+    frequent = sorted(
+        (index for index, count in zip(found, counts, strict=True) if count >= LEAST_OF_CLASS),
+        key=lambda index: -counts[found == index][0],
+    )[:MOST_CLASSES]
+    groups = [(int(index), defined & (classes == index)) for index in frequent]
+    groups.append((OTHER, defined & ~np.isin(classes, frequent)))
+    return tuple(
+        ClassNull(index, int(rows.sum()), _short(values[rows].mean()), _short(values[rows].std()))
+        for index, rows in groups
+        if rows.sum() >= LEAST_OF_CLASS
+    )
 
 
 def drift_null(
@@ -178,11 +220,18 @@ def drift_null(
     scores: Mapping[str, NDArray[np.float64]],
     floors: Mapping[str, NDArray[np.float64]],
     disagreement: NDArray[np.float64],
+    classes: NDArray[np.int64],
 ) -> Drift:
-    """Return the null of every drift score; ``disagreement`` is 1 where the predictions differ."""
+    """Return the null of every drift score, and of the alarm score by class.
+
+    Parameters
+    ----------
+    disagreement : (n,), 1 where the predictions differ
+    classes : (n,), the explained class: the reference's prediction
+    """
     nulls = {name: null_distribution(values, floors[name]) for name, values in scores.items()}
     nulls["disagreement"] = null_distribution(disagreement, np.zeros(len(disagreement)))
-    return Drift(explainer=explainer, scores=nulls)
+    return Drift(explainer=explainer, scores=nulls, classes=class_nulls(scores[BROKEN_DOWN], classes))
 
 
 def integrity_limit(plain: Explained, optimised: Explained) -> IntegrityLimit:

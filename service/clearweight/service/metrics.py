@@ -19,6 +19,7 @@ from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.engine import VERBS
 from clearweight.service.core.observer import Observer
 from clearweight.service.drift import Comparison, DriftReport, IntegrityReport
+from clearweight.service.drift.charts import METRIC
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RUN_SECONDS = (0.0001, 0.00025, *_SECONDS)
@@ -286,27 +287,42 @@ class _Standing(Collector):
             ],
         )
         charts = [(name, version, chart) for name, version, report in reports for chart in report.series]
+        of_chart = (*which, "detector", "class")
+        keys = [
+            (name, version, chart.metric, chart.detector, chart.label or "all")
+            for name, version, chart in charts
+        ]
+        for gauge, text, values in (
+            ("statistic", "Where each chart stands.", [chart.statistic for _, _, chart in charts]),
+            ("threshold", "Alarm limit of each chart.", [chart.limit for _, _, chart in charts]),
+            ("alarm", "1 while a chart is in alarm.", [chart.state == "alarm" for _, _, chart in charts]),
+        ):
+            yield _gauge(
+                f"attribution_drift_{gauge}",
+                text,
+                of_chart,
+                [(key, value) for key, value in zip(keys, values, strict=True) if value is not None],
+            )
         yield _gauge(
-            "attribution_drift_statistic",
-            "Where each chart stands.",
-            which,
-            [((name, version, chart.metric), chart.statistic) for name, version, chart in charts],
-        )
-        yield _gauge(
-            "attribution_drift_threshold",
-            "Alarm limit of each chart.",
-            which,
+            "attribution_drift_class_mean",
+            "Mean of the newest distances of one explained class.",
+            (*which, "class"),
             [
-                ((name, version, chart.metric), chart.limit)
-                for name, version, chart in charts
-                if chart.limit is not None
+                ((name, version, METRIC, label), found.window.mean)
+                for name, version, report in reports
+                for label, found in report.classes.items()
+                if found.window.mean is not None
             ],
         )
         yield _gauge(
-            "attribution_drift_alarm",
-            "1 while a chart is in alarm.",
-            which,
-            [((name, version, chart.metric), chart.state == "alarm") for name, version, chart in charts],
+            "attribution_drift_detection_delay_samples",
+            "Comparisons within which the limits in force find a rise of 0.05 of the mean distance, 19 times in 20.",
+            ("model", "version"),
+            [
+                ((name, version), report.power.delay_samples_p95)
+                for name, version, report in reports
+                if report.power is not None and report.power.delay_samples_p95 is not None
+            ],
         )
         yield _gauge(
             "attribution_drift_last_sample_timestamp_seconds",

@@ -21,7 +21,7 @@ def row(name, shape, nonzero, sizes):
 
 
 def null():
-    quantiles = tuple(np.linspace(0.0, 0.2, 101).tolist())
+    quantiles = tuple(np.linspace(0.0, 0.2, 32).tolist())
     return records.NullDistribution(0.1, 0.03, quantiles, (0.25, 0.1, 0.0, 0.0, 0.0), 3e-7, 200, 2)
 
 

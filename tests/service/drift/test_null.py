@@ -3,20 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from clearweight.artifact import NullDistribution
+from clearweight.artifact import ClassNull
 from clearweight.service.drift.null import (
+    GUARD,
+    class_distribution,
+    effective_samples,
     event_null,
     event_rate_bound,
     mean_error,
-    normal_autocorrelation,
     score_null,
+    tail_scale,
 )
-
-
-def shipped(samples=1000, rho=0.0, seed=0):
-    scores = np.random.default_rng(seed).beta(1.2, 18, samples)
-    quantiles = tuple(np.quantile(scores, np.linspace(0, 1, 101)))
-    return NullDistribution(scores.mean(), scores.std(), quantiles, (rho,) * 5, 0.0, samples, 0)
+from tests.service.drift.streams import RISE, describe, shipped
 
 
 def streams(null, chains=3000, steps=40, seed=5):
@@ -26,36 +24,84 @@ def streams(null, chains=3000, steps=40, seed=5):
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.7])
 def test_simulated_scores_have_the_shipped_mean_spread_and_autocorrelation(rho):
     null = shipped(rho=rho)
-    drawn = streams(score_null(null))
+    drawn = streams(score_null(null, rise=RISE))
 
     assert drawn.mean() == pytest.approx(null.mean, rel=0.03)
     assert drawn.std() == pytest.approx(null.std, rel=0.05)
-    assert np.corrcoef(drawn[20], drawn[21])[0, 1] == pytest.approx(rho, abs=0.05)
+    for lag in (1, 2):
+        assert np.corrcoef(drawn[20], drawn[20 + lag])[0, 1] == pytest.approx(rho**lag, abs=0.05)
 
 
-def test_the_normal_process_must_be_more_correlated_than_skewed_scores():
-    marginal = score_null(shipped()).marginal
+def test_dependence_that_fades_slowly_is_kept_at_every_lag():
+    # A slow level under fast noise: no first-order process has these autocorrelations.
+    rng, level, scores = np.random.default_rng(3), 0.0, []
+    for _ in range(8000):
+        level = 0.9 * level + np.sqrt(1 - 0.81) * rng.standard_normal()
+        scores.append(0.1 + 0.02 * level + 0.03 * rng.standard_normal())
+    null = describe(np.array(scores))
+    drawn = streams(score_null(null, rise=RISE), steps=60)
 
-    assert 0.3 < normal_autocorrelation(marginal, 0.3) < 0.4
-    assert normal_autocorrelation(marginal, 0.0) == 0.0
-    assert normal_autocorrelation(marginal, -0.5) == 0.0
-    assert normal_autocorrelation(np.zeros_like(marginal), 0.5) == 0.0
+    for lag in (1, 3, 5):
+        found = np.corrcoef(drawn[20], drawn[20 + lag])[0, 1]
+        assert found == pytest.approx(null.autocorrelation[lag - 1], abs=0.05)
 
 
 def test_the_same_seed_gives_the_same_stream():
-    null = score_null(shipped(rho=0.4))
+    null = score_null(shipped(rho=0.4), rise=RISE)
 
     assert np.array_equal(streams(null, seed=3), streams(null, seed=3))
     assert not np.array_equal(streams(null, seed=3), streams(null, seed=4))
 
 
-def test_a_small_calibration_leaves_more_room_above_its_maximum():
+def test_the_share_that_a_calibration_cannot_have_seen_lies_above_its_maximum():
     few, many = shipped(samples=60), replace(shipped(samples=60), samples=60_000)
     top = few.quantiles[-1]
 
-    assert (streams(score_null(few)) > top).mean() == pytest.approx(1 / 61, rel=0.2)
-    assert (streams(score_null(many)) > top).mean() < 1e-3
-    assert mean_error(few) > mean_error(many)
+    assert (streams(score_null(few, rise=RISE)) > top).mean() == pytest.approx(1 / 61, rel=0.3)
+    assert (streams(score_null(many, rise=RISE)) > top).mean() < 1e-3
+
+
+def test_the_tail_beyond_a_large_calibration_is_the_true_one():
+    # Exponential scores: the excess over any point has the mean of the whole.
+    scores = 0.03 * np.random.default_rng(1).exponential(size=20_000)
+    null = score_null(describe(scores), rise=1.0)
+    drawn = streams(null, chains=20_000, steps=100)
+
+    assert tail_scale(describe(scores)) == pytest.approx(0.03, rel=0.1)
+    assert (drawn > 0.03 * np.log(1e5)).mean() == pytest.approx(1e-5, rel=0.8)
+
+
+def test_a_small_calibration_has_a_longer_tail_and_a_higher_bound_on_the_mean():
+    few, many = shipped(samples=100), replace(shipped(samples=100), samples=100_000)
+
+    assert tail_scale(few) > 1.3 * tail_scale(many)
+    assert mean_error(few, np.zeros(0)) == pytest.approx(few.std / 10)
+    bound = score_null(few, rise=RISE, guard=GUARD)
+    assert bound.mean == pytest.approx(few.mean + GUARD * few.std / 10, rel=5e-3)
+
+
+def test_no_score_counts_for_more_than_twice_the_rise_or_the_calibrated_tail():
+    null, narrow = shipped(), describe(np.random.default_rng(0).uniform(0.01, 0.012, 500))
+
+    assert score_null(null, rise=RISE).clip == pytest.approx(null.quantiles[-1] + tail_scale(null))
+    assert score_null(narrow, rise=RISE).clip == pytest.approx(narrow.mean + 0.1)
+
+
+def test_dependent_calibration_samples_are_worth_fewer():
+    assert effective_samples(shipped(1000)) == 1000
+    # An AR(1) of 0.5 has a long-run variance of (1 + r) / (1 - r) = 3.
+    normal = replace(
+        describe(np.random.default_rng(0).normal(1, 0.1, 1000)), autocorrelation=(0.5,) + (0.0,) * 4
+    )
+    assert effective_samples(normal) == pytest.approx(1000 / 3, rel=0.02)
+
+
+def test_a_class_has_the_form_of_all_with_its_own_mean_and_spread():
+    own = class_distribution(shipped(), ClassNull(3, 900, 0.1, 0.02))
+
+    assert (own.mean, own.std, own.samples) == (0.1, 0.02, 900)
+    drawn = streams(score_null(own, rise=RISE))
+    assert (drawn.mean(), drawn.std()) == (pytest.approx(0.1, rel=0.02), pytest.approx(0.02, rel=0.1))
 
 
 def test_events_happen_at_their_rate():
@@ -63,7 +109,7 @@ def test_events_happen_at_their_rate():
 
 
 @pytest.mark.parametrize(
-    ("events", "samples", "expected"), [(0, 500, 0.00538), (10, 100, 0.1609), (100, 100, 0.5)]
+    ("events", "samples", "expected"), [(0, 500, 0.00327), (10, 100, 0.1452), (100, 100, 0.5)]
 )
 def test_event_rates_are_bounded_from_above(events, samples, expected):
     assert event_rate_bound(events, samples) == pytest.approx(expected, rel=0.01)

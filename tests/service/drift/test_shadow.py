@@ -35,6 +35,7 @@ def test_both_models_explain_the_references_class():
     assert np.allclose(found.scores["cosine"], slow, atol=1e-6)
     assert np.array_equal(found.disagreement, compressed.logits(x).argmax(axis=1) != c)
     assert found.disagreement.any()
+    assert np.array_equal(found.classes, c)
 
 
 def test_a_full_queue_drops_at_once():
@@ -60,7 +61,7 @@ def test_a_failing_comparison_does_not_end_the_worker(caplog):
 
     assert done.wait(30)
     worker.close()
-    assert "shadow comparison failed" in caplog.text
+    assert "clearweight-shadow thread failed" in caplog.text
 
 
 @pytest.mark.parametrize("share", [0.25, 0.5])

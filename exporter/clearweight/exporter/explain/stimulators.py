@@ -19,8 +19,6 @@ from clearweight.exporter.explain.receptive_field import receptive_field
 from clearweight.exporter.explain.unit import Unit, unit_scores
 from clearweight.exporter.graph import session
 
-METHOD = "deconvnet"
-"""What projects a unit back, unless told otherwise."""
 _TOP = 9
 
 
@@ -52,7 +50,7 @@ def stimulators(
     batches: Iterable[NDArray[np.float32]],
     *,
     count: int = _TOP,
-    method: str = METHOD,
+    method: str = "deconvnet",
 ) -> list[Stimulator]:
     """Find the inputs that excite a unit most.
 

@@ -14,10 +14,12 @@ from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
-from clearweight.service.drift.monitor import METRIC, SERIES
+from clearweight.service.drift.charts import METRIC
 
 _ROWS = 8
 """Rows per background job, so that one large batch cannot hold the queue."""
+_SOLVING = 4096
+"""Models whose limits may wait to be solved: each waits once at most."""
 
 
 class Watch:
@@ -30,39 +32,44 @@ class Watch:
         self._options, self._observer = options, observer
         self._rng = np.random.default_rng(options.shadow_seed)
         self._reasons: dict[Slot, str] = {}
-        watched = [(slot, shipped) for slot in slots if (shipped := self._join(slot)) is not None]
-        for slot, shipped in watched:
-            slot.monitor = self._monitor(shipped, len(watched))
-        self._watched = {slot for slot, _ in watched}
+        self._watched: dict[Slot, Monitor] = {}
+        self._limits = ShadowWorker(_SOLVING, 1.0, "limits")
         self._worker = ShadowWorker(options.shadow_queue, options.shadow_cpu_share)
+        for slot in slots:
+            self._join(slot)
+        self._share_budget()
 
     def add(self, slot: Slot) -> None:
         """Watch a version that was loaded while others ran; it is not sampled before this returns."""
-        shipped = self._join(slot)
-        if shipped is not None:
-            self._watched.add(slot)
-            slot.monitor = self._monitor(shipped, len(self._watched))
+        self._join(slot)
+        self._share_budget()
 
     def remove(self, slot: Slot) -> None:
         """Forget a version that was replaced or unloaded; comparisons that were queued still end on it."""
-        self._watched.discard(slot)
         self._reasons.pop(slot, None)
+        if self._watched.pop(slot, None) is not None:
+            self._share_budget()
 
-    def _join(self, slot: Slot) -> Drift | None:
-        """Load a slot's reference; returns the null that the artifact ships, None where there is no watching it."""
+    def _share_budget(self) -> None:
+        """Let the series of all models share the device's false-alarm interval, and solve limits where that changes."""
+        monitors = list(self._watched.values())
+        for monitor in monitors:
+            monitor.family = sum(other.series for other in monitors)
+            monitor.refresh()
+
+    def _join(self, slot: Slot) -> None:
+        """Load a slot's reference and give it charts; where there is no watching it, remember why."""
         try:
             slot.reference, shipped = self._reference(slot)
         except (ArtifactError, LoadError, OSError) as error:
             self._reasons[slot] = str(error)
-            return None
-        return shipped
-
-    def _monitor(self, shipped: Drift, watched: int) -> Monitor:
-        return Monitor(
+            return
+        slot.monitor = self._watched[slot] = Monitor(
             shipped,
             share=self._options.shadow,
             interval_days=self._options.false_alarm_interval_days,
-            family=SERIES * watched,
+            labels=slot.reference.manifest.labels,
+            schedule=self._limits.offer,
         )
 
     def _reference(self, slot: Slot) -> tuple[Model, Drift]:
@@ -131,9 +138,11 @@ class Watch:
         return DriftReport("disabled", self._reasons.get(slot, ""), "none", self._options.shadow)
 
     def drain(self) -> None:
-        """Wait until every queued comparison is done."""
+        """Wait until every queued comparison is done, and the limits it asked for are solved."""
         self._worker.drain()
+        self._limits.drain()
 
     def close(self) -> None:
-        """Stop the background thread."""
+        """Stop the background threads."""
         self._worker.close()
+        self._limits.close(0.0)

@@ -5,9 +5,25 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-WEIGHT = 0.02
-"""Averages some hundred comparisons: with false alarms a month apart, limits on noisier averages lie so high that a
-rise of 0.05 in the mean distance would never be found."""
+LIGHTEST, HEAVIEST = 0.01, 0.25
+_SIGMAS = 5.0
+"""Where a limit with false alarms a month apart comes to lie, in deviations of the chart."""
+
+
+def ewma_weight(deviation: float, rise: float) -> float:
+    """Return the weight with which a limit comes to lie half of ``rise`` above the mean, were scores normal.
+
+    A heavier one has limits so high that the rise is never found, a lighter one takes longer to reach them. The chart's
+    deviation is sigma sqrt(w / (2 - w)); five of them are set equal to half the rise.
+
+    Parameters
+    ----------
+    deviation : of independent scores; of dependent ones, times the square root of ``persistence``
+    """
+    if deviation <= 0.0:
+        return HEAVIEST
+    share = (rise / (2.0 * _SIGMAS * deviation)) ** 2
+    return min(max(2.0 * share / (1.0 + share), LIGHTEST), HEAVIEST)
 
 
 def ewma_step(state: NDArray[np.float64], score: NDArray[np.float64], weight: float) -> NDArray[np.float64]:
@@ -27,12 +43,13 @@ class Ewma:
 
     References
     ----------
-    Roberts, Control chart tests based on geometric moving averages, Technometrics 1959.
+    Roberts, Control chart tests based on geometric moving averages, Technometrics 1959. Lucas and Saccucci,
+    Exponentially weighted moving average control schemes, Technometrics 1990 (choice of the weight).
     """
 
     name: ClassVar[str] = "ewma"
 
-    def __init__(self, mean: float, weight: float = WEIGHT) -> None:
+    def __init__(self, mean: float, weight: float) -> None:
         self.start = mean
         self.weight = weight
         self.statistic = mean

@@ -1,46 +1,34 @@
 """Question three's verdict: whether the paired scores have left this model's own calibrated null."""
 
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from clearweight.artifact import Drift
-from clearweight.service.drift.bernoulli_cusum import BernoulliCusum
-from clearweight.service.drift.ewma import Ewma
-from clearweight.service.drift.null import event_null, event_rate_bound, mean_error, score_null
-from clearweight.service.drift.run_length import Detector, RunLengthCurve, run_length_curve
+from clearweight.artifact import OTHER, Drift
+from clearweight.service.drift.chart import STATES, SeriesReport
+from clearweight.service.drift.charts import METRIC, RISE, Watched, charts_of
+from clearweight.service.drift.copula import autoregression
+from clearweight.service.drift.dependence import LiveDependence
+from clearweight.service.drift.null import GUARD, effective_samples, score_null
+from clearweight.service.drift.power import Power, detection_delay
+from clearweight.service.drift.rate import DAY, RateMeter
 from clearweight.service.drift.shadow import Comparison
 
-METRIC = "pooled_cosine"
-"""The score the alarm runs on."""
-SERIES = 3
-"""Charts per model; the operator's false-alarm interval is shared by all of them."""
 MIN_CALIBRATION = 50
-"""Calibration samples below which no limit is trustworthy."""
+"""Independent calibration samples below which no limit is trustworthy."""
 COLLECTING = 20
 """Comparisons before a quiet chart is called normal."""
 WINDOW = 256
-_PRIOR_SECONDS = 60.0
-_DAY = 86400.0
-_WARNING_SHARE = 1.0 / 30.0
-STATES = ("disabled", "calibrating", "collecting", "normal", "warning", "alarm")
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesReport:
-    """One chart: where it stands and where its limits are."""
-
-    metric: str
-    detector: str
-    statistic: float
-    warning_limit: float | None
-    limit: float | None
-    state: str
-    alarms: int
+_REFRESH = 32
+"""Comparisons between two looks at what the limits depend on."""
+_STEPS_PER_OCTAVE = 4
+_COUNTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +41,21 @@ class WindowReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ClassReport:
+    """The explained classes that have a null of their own, and the rest: comparisons, and the newest scores."""
+
+    compared: int
+    window: WindowReport
+
+
+@dataclass(frozen=True, slots=True)
 class DriftReport:
-    """All that is known about live drift."""
+    """All that is known about live drift.
+
+    ``series_on_device`` share the false-alarm interval; ``calibration_samples`` are the independent samples behind the
+    null; ``autocorrelation`` is the live one that replaced the shipped one, None where it did not. ``power`` says how
+    soon the limits in force find a rise; None before they are solved.
+    """
 
     state: str
     reason: str
@@ -67,60 +68,31 @@ class DriftReport:
     dropped: int = 0
     comparisons_per_second: float = 0.0
     false_alarm_interval_days: float = 0.0
+    series_on_device: int = 0
+    calibration_samples: float = 0.0
+    autocorrelation: float | None = None
     last_sample_timestamp_seconds: float | None = None
+    power: Power | None = None
     series: Sequence[SeriesReport] = ()
     window: dict[str, WindowReport] = field(default_factory=dict)
+    classes: dict[str, ClassReport] = field(default_factory=dict)
 
 
-class _Series:
-    """One detector with its curve, its current limits and its alarm."""
+@dataclass(frozen=True)
+class _Conditions:
+    """What limits depend on beside the null, in steps coarse enough that they change rarely."""
 
-    def __init__(self, metric: str, detector: Detector, name: str, guard: float, floor: float) -> None:
-        self.metric, self.detector, self.name = metric, detector, name
-        self.guard, self.floor = guard, floor
-        self.limits: tuple[float, float] | None = None
-        self.alarmed = False
-        self.alarms = 0
-
-    def set_limits(self, curve: RunLengthCurve, samples: float) -> None:
-        warning, alarm = (
-            max(curve.limit(max(share * samples, 2.0)) + self.guard, self.floor)
-            for share in (_WARNING_SHARE, 1.0)
-        )
-        self.limits = (warning, alarm)
-
-    def update(self, score: float) -> None:
-        statistic = self.detector.update(score)
-        if self.limits is None:
-            return
-        warning, alarm = self.limits
-        if not self.alarmed and statistic > alarm:
-            self.alarmed = True
-            self.alarms += 1
-        elif self.alarmed and statistic <= warning:
-            self.alarmed = False  # an alarm holds until the chart is quiet, not merely below its limit
-
-    @property
-    def state(self) -> str:
-        if self.alarmed:
-            return "alarm"
-        if self.limits is None:
-            return "collecting"
-        return "warning" if self.detector.statistic > self.limits[0] else "normal"
-
-    def report(self) -> SeriesReport:
-        warning, alarm = self.limits or (None, None)
-        return SeriesReport(
-            self.metric, self.name, self.detector.statistic, warning, alarm, self.state, self.alarms
-        )
+    rate: int
+    autocorrelation: float | None
+    family: int
+    shares: tuple[int, ...]
 
 
 class Monitor:
     """Feeds comparisons to the charts of one model.
 
-    Limits are solved for ``interval_days`` at the measured rate of comparisons, over ``family`` series in all,
-    and solved again whenever that rate has doubled or halved. The first comparison pays for the simulation, in
-    the thread that compares.
+    Limits are solved for ``interval_days`` at the measured rate of comparisons, over ``family`` series in all, and
+    solved again when that rate, the share of a class, or the dependence of the live scores has changed.
 
     Parameters
     ----------
@@ -130,8 +102,12 @@ class Monitor:
         Sampled share of rows, for the report.
     interval_days : float
         Wanted time between false alarms of the whole device.
-    family : int
-        Series on the device, this model's included.
+    family : int, optional
+        Series on the device, this model's included; default this model's.
+    labels : sequence of str
+        Names of the classes.
+    schedule : callable
+        Runs the solving of limits, which takes a second or two the first time; default at once.
     """
 
     def __init__(
@@ -140,31 +116,39 @@ class Monitor:
         *,
         share: float,
         interval_days: float,
-        family: int = SERIES,
+        family: int | None = None,
+        labels: Sequence[str] = (),
         source: str = "shadow",
         clock: Callable[[], float] = time.monotonic,
+        schedule: Callable[[Callable[[], None]], object] = lambda work: work(),
     ) -> None:
-        null = shipped.scores[METRIC]
-        self._share, self._interval_days, self._family, self._source = share, interval_days, family, source
-        self._clock, self._started = clock, clock()
+        self._null = null = shipped.scores[METRIC]
+        self._plain = score_null(null, rise=RISE)
+        self._share, self._interval_days, self.source = share, interval_days, source
+        self._schedule = schedule
         self._lock = threading.Lock()
+        self._watched = charts_of(shipped, labels)
+        self.family = len(self._watched) if family is None else family
+        self._calibration = effective_samples(null)
+        self._enough = self._calibration >= MIN_CALIBRATION
+        self._rate = RateMeter(clock)
+        self._dependence = LiveDependence(self._plain.marginal)
+        self._shipped_autocorrelation = float(self._plain.coefficients.sum())
+        self._conditions: _Conditions | None = None
+        self._solving = False
+        self._power: Power | None = None
         self._compared = self._undefined = self._disagreements = self._sampled_out = self._dropped = 0
         self._last: float | None = None
         self._windows: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in shipped.scores}
-        self._rate_step: int | None = None
-        self._curves: list[RunLengthCurve] = []
-        self._enough = null.samples >= MIN_CALIBRATION
-        self._calibration = null.samples
-        self.state = "collecting" if self._enough else "calibrating"
-        flips = shipped.scores.get("disagreement")
-        flip_rate = event_rate_bound(flips.mean * flips.samples if flips else 0.0, null.samples)
-        undefined_rate = event_rate_bound(null.undefined, null.samples + null.undefined)
-        self._nulls = (score_null(null), event_null(flip_rate), event_null(undefined_rate))
-        self._series = (
-            _Series(METRIC, Ewma(null.mean), Ewma.name, 1.645 * mean_error(null), null.runtime_floor),
-            _Series("disagreement", BernoulliCusum(flip_rate), BernoulliCusum.name, 0.0, 0.0),
-            _Series("undefined", BernoulliCusum(undefined_rate), BernoulliCusum.name, 0.0, 0.0),
-        )
+        self._by_class = {entry.index: entry for entry in self._watched if entry.index is not None}
+        self._class_counts = dict.fromkeys(self._by_class, 0)
+        self._class_windows: dict[int, deque[float]] = {i: deque(maxlen=WINDOW) for i in self._by_class}
+        self.state = self._judge()[0]
+
+    @property
+    def series(self) -> int:
+        """How many charts this model has."""
+        return len(self._watched)
 
     def skip(self, sampled_out: int = 0, dropped: int = 0) -> None:
         """Count rows that were not compared."""
@@ -178,24 +162,16 @@ class Monitor:
         An undefined score moves neither the average nor the window; it is an event of its own chart, so a stream
         that turns undefined raises an alarm instead of silence.
         """
-        if self._enough and not self._curves:
-            self._curves = [
-                run_length_curve(series.detector, null)
-                for series, null in zip(self._series, self._nulls, strict=True)
-            ]
         with self._lock:
-            self._compared += len(comparison.disagreement)
+            rows = len(comparison.disagreement)
+            self._compared += rows
             self._last = time.time()
-            self._solve()
-            distance, disagreement, undefined = self._series
-            for score, flipped in zip(comparison.scores[METRIC], comparison.disagreement, strict=True):
-                defined = bool(np.isfinite(score))
-                if defined:
-                    distance.update(float(score))
-                disagreement.update(float(flipped))
-                undefined.update(float(not defined))
-                self._undefined += not defined
-                self._disagreements += bool(flipped)
+            self._rate.add(rows)
+            classes = comparison.classes if comparison.classes is not None else np.full(rows, OTHER)
+            for score, flipped, label in zip(
+                comparison.scores[METRIC], comparison.disagreement, classes, strict=True
+            ):
+                self._take(float(score), bool(flipped), int(label))
             for name, scores in comparison.scores.items():
                 window = self._windows.setdefault(name, deque(maxlen=WINDOW))
                 window.extend(float(score) for score in scores if np.isfinite(score))
@@ -203,31 +179,92 @@ class Monitor:
                 float(flipped) for flipped in comparison.disagreement
             )
             self.state = self._judge()[0]
+            due = self._compared % _REFRESH < rows
+        if due:
+            self.refresh()
 
-    def _rate(self) -> float:
-        # One comparison per second is assumed until the first minutes say otherwise.
-        return (self._compared + _PRIOR_SECONDS) / (self._clock() - self._started + _PRIOR_SECONDS)
+    def _take(self, score: float, flipped: bool, label: int) -> None:
+        defined = math.isfinite(score)
+        average, cusum, disagreement, undefined = (entry.chart for entry in self._watched[:4])
+        disagreement.update(float(flipped))
+        undefined.update(float(not defined))
+        self._undefined += not defined
+        self._disagreements += flipped
+        if not defined:
+            return
+        self._dependence.add(score)
+        average.update(score)
+        cusum.update(score)
+        index = label if label in self._by_class else OTHER
+        if index in self._by_class:
+            self._by_class[index].chart.update(score)
+            self._class_counts[index] += 1
+            self._class_windows[index].append(score)
+
+    # -- limits ---------------------------------------------------------------------------------------------------
+
+    def refresh(self) -> None:
+        """Have the limits solved where the conditions they hold for have changed."""
+        if not self._enough:
+            return
+        with self._lock:
+            if self._solving or self._measured() == self._conditions:
+                return
+            self._solving = True
+        self._schedule(self._solve)
+
+    def _measured(self) -> _Conditions:
+        return _Conditions(
+            _step(self._rate.per_second),
+            self._dependence.above(self._shipped_autocorrelation),
+            self.family,
+            tuple(_step(self._share_of(entry)) for entry in self._watched),
+        )
+
+    def _share_of(self, entry: Watched) -> float:
+        if entry.index is None:
+            return 1.0
+        counted = sum(self._class_counts.values())
+        # The calibration's share weighs as much as its samples.
+        prior = entry.share * self._null.samples
+        return (self._class_counts[entry.index] + prior) / (counted + self._null.samples)
 
     def _solve(self) -> None:
-        rate = self._rate()
-        step = round(float(np.log2(rate)))
-        if not self._curves or step == self._rate_step:
-            return
-        self._rate_step = step
-        samples = self._interval_days * _DAY * 2.0**step * self._family
-        for series, curve in zip(self._series, self._curves, strict=True):
-            series.set_limits(curve, samples)
+        with self._lock:
+            conditions = self._measured()
+        live = conditions.autocorrelation
+        dependence = self._plain.coefficients if live is None else autoregression([live])
+        scores_per_interval = self._interval_days * DAY * _value(conditions.rate) * conditions.family
+        samples = [scores_per_interval * _value(share) for share in conditions.shares]
+        limits = [
+            entry.chart.solved(entry.null(dependence), wanted)
+            for entry, wanted in zip(self._watched, samples, strict=True)
+        ]
+        pessimistic = self._watched[0].null(dependence, guard=-GUARD)
+        score_charts = [
+            (entry.chart.detector, limit)
+            for entry, (_, limit) in zip(self._watched[:2], limits, strict=False)
+        ]
+        power = detection_delay(score_charts, pessimistic, RISE)
+        with self._lock:
+            for entry, solved, wanted in zip(self._watched, limits, samples, strict=True):
+                entry.chart.limits, entry.chart.interval_samples = solved, wanted
+            self._conditions, self._power, self._solving = conditions, power, False
+            self.state = self._judge()[0]
+
+    # -- verdict --------------------------------------------------------------------------------------------------
 
     def _judge(self) -> tuple[str, str]:
         if not self._enough:
             return (
-                "calibrating",
-                f"The null was calibrated on {self._calibration} samples; limits need {MIN_CALIBRATION}.",
+                "insufficient_calibration",
+                f"The null rests on {self._calibration:.0f} independent samples; limits need {MIN_CALIBRATION}.",
             )
-        state = max((chart.state for chart in self._series), key=STATES.index)
+        charts = [entry.chart for entry in self._watched]
+        state = max((chart.state for chart in charts), key=STATES.index)
         if state in ("warning", "alarm"):
-            metrics = ", ".join(chart.metric for chart in self._series if chart.state == state)
-            return state, f"Above the {state} limit: {metrics}."
+            named = ", ".join(_title(chart.metric, chart.label) for chart in charts if chart.state == state)
+            return state, f"Above the {state} limit: {named}."
         if self._compared < COLLECTING:
             return "collecting", f"{self._compared} of the first {COLLECTING} comparisons done."
         return state, ""
@@ -235,24 +272,113 @@ class Monitor:
     def report(self) -> DriftReport:
         """Return everything known, consistent in itself."""
         with self._lock:
-            series = [chart.report() for chart in self._series]
             state, reason = self._judge()
             return DriftReport(
                 state=state,
                 reason=reason,
-                source=self._source,
+                source=self.source,
                 share=self._share,
                 compared=self._compared,
                 undefined=self._undefined,
                 disagreements=self._disagreements,
                 sampled_out=self._sampled_out,
                 dropped=self._dropped,
-                comparisons_per_second=self._rate(),
+                comparisons_per_second=self._rate.per_second,
                 false_alarm_interval_days=self._interval_days,
+                series_on_device=self.family,
+                calibration_samples=self._calibration,
+                autocorrelation=self._conditions.autocorrelation if self._conditions else None,
                 last_sample_timestamp_seconds=self._last,
-                series=series,
+                power=self._power,
+                series=[entry.chart.report() for entry in self._watched],
                 window={name: _summary(window) for name, window in self._windows.items()},
+                classes={
+                    entry.chart.label: ClassReport(
+                        self._class_counts[index], _summary(self._class_windows[index])
+                    )
+                    for index, entry in self._by_class.items()
+                },
             )
+
+    # -- what outlives the process --------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the charts' state as JSON values."""
+        with self._lock:
+            return {
+                "charts": {
+                    entry.chart.name: [
+                        entry.chart.detector.statistic,
+                        entry.chart.alarmed,
+                        entry.chart.alarms,
+                    ]
+                    for entry in self._watched
+                },
+                "counts": [
+                    self._compared,
+                    self._undefined,
+                    self._disagreements,
+                    self._sampled_out,
+                    self._dropped,
+                ],
+                "classes": {str(index): count for index, count in self._class_counts.items()},
+                "rate": [self._rate.count, self._rate.seconds],
+                "dependence": list(self._dependence.windows),
+                "last": self._last,
+            }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from a ``snapshot`` of the same model.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            The state is not one of these charts; nothing was taken over.
+        """
+        charts = {entry.chart.name: entry.chart for entry in self._watched}
+        if set(state["charts"]) != set(charts):
+            raise ValueError(f"The charts are {sorted(state['charts'])}, expected {sorted(charts)}.")
+        told = {
+            name: (_finite(statistic), bool(alarmed), int(alarms))
+            for name, (statistic, alarmed, alarms) in state["charts"].items()
+        }
+        counts = [int(count) for count in state["counts"]]
+        if len(counts) != _COUNTS:
+            raise ValueError(f"There are {len(counts)} counts, expected {_COUNTS}.")
+        classes = {index: int(state["classes"][str(index)]) for index in self._class_counts}
+        rate = [_finite(value) for value in state["rate"]]
+        dependence = [_finite(value) for value in state["dependence"]]
+        last = None if state["last"] is None else _finite(state["last"])
+        with self._lock:
+            for name, (statistic, alarmed, alarms) in told.items():
+                charts[name].detector.statistic = statistic
+                charts[name].alarmed, charts[name].alarms = alarmed, alarms
+            self._compared, self._undefined, self._disagreements, self._sampled_out, self._dropped = counts
+            self._class_counts = classes
+            self._rate.count, self._rate.seconds = rate
+            self._dependence.windows.clear()
+            self._dependence.windows.extend(dependence)
+            self._last = last
+            self.state = self._judge()[0]
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"Found {value!r}, expected a finite number.")
+    return number
+
+
+def _step(value: float) -> int:
+    return round(_STEPS_PER_OCTAVE * math.log2(value))
+
+
+def _value(step: int) -> float:
+    return float(2.0 ** (step / _STEPS_PER_OCTAVE))
+
+
+def _title(metric: str, label: str) -> str:
+    return f"{metric} of class {label}" if label else metric
 
 
 def _summary(window: deque[float]) -> WindowReport:

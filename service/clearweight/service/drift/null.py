@@ -1,110 +1,196 @@
 """The stream of scores to expect while nothing has drifted, rebuilt from the null the artifact ships.
 
-Scores are skewed and autocorrelated, so the stream is a Gaussian copula: an AR(1) process with normal marginals,
-each value sent through the calibration quantiles. Its autocorrelation is solved so that the *scores* have the
-measured lag-1 value, not the normal process behind them.
+N calibration scores support a body and a tail up to about their maximum, and a mean up to its standard error. What
+they do not support is filled in to the quiet side: the tail beyond is exponential with the upper bound of its scale,
+and the mean is moved to a bound of ``GUARD`` standard errors. Small calibrations thus get wider limits by themselves.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clearweight.artifact import NullDistribution
+from clearweight.artifact import QUANTILE_LEVELS, ClassNull, NullDistribution
+from clearweight.service.drift.copula import (
+    GRID,
+    PER_UNIT,
+    STRONGEST,
+    SURVIVAL,
+    WEIGHTS,
+    autocorrelations,
+    autoregression,
+    normal_autocorrelation,
+)
 
-_GRID = np.linspace(-6.0, 6.0, 2401)
-_GRID_P = np.array([0.5 * math.erfc(-float(u) / math.sqrt(2.0)) for u in _GRID])
-_TERMS = 24
+GUARD = 1.2816
+"""Standard errors to the quiet side: nine calibrations in ten keep at least the wanted interval, after Gandy and
+Kvaløy, Guaranteed conditional performance of control charts, Scandinavian Journal of Statistics 2013."""
+_TAIL = 0.95
+_SIGNIFICANT = 2.58
+"""Standard errors from which on an autocorrelation is one: 99 % each, 95 % over the five lags."""
 
 
 @dataclass(frozen=True, eq=False)
 class Null:
-    """A marginal distribution on a grid of standard normal values, and the score autocorrelation at lag 1."""
+    """A marginal distribution on the grid of standard normal values, and the coefficients of their autoregression.
+
+    Attributes
+    ----------
+    clip : no score counts for more; what lies further out was never calibrated
+    """
 
     marginal: NDArray[np.float64]
-    autocorrelation: float
+    coefficients: NDArray[np.float64]
+    clip: float
 
     @property
-    def key(self) -> tuple[bytes, float]:
+    def key(self) -> tuple[bytes, bytes]:
         """The whole content, for caching what was simulated from it."""
-        return self.marginal.tobytes(), self.autocorrelation
+        return self.marginal.tobytes(), self.coefficients.tobytes()
+
+    @property
+    def mean(self) -> float:
+        """Mean of the marginal."""
+        return float((self.marginal * WEIGHTS).sum())
+
+    @property
+    def noise(self) -> float:
+        """Standard deviation of the innovations that gives the normal values unit variance."""
+        rho = autocorrelations(self.coefficients)[1:]
+        return float(np.sqrt(1.0 - self.coefficients @ rho))
+
+    def begin(self, rng: np.random.Generator, chains: int) -> NDArray[np.float64]:
+        """Draw stationary normal values, shape (order, chains), the newest first."""
+        order = self.coefficients.size
+        rho = autocorrelations(self.coefficients)[:order]
+        lags = np.abs(np.subtract.outer(np.arange(order), np.arange(order)))
+        drawn: NDArray[np.float64] = np.linalg.cholesky(rho[lags]) @ rng.standard_normal((order, chains))
+        return drawn
+
+    def advance(
+        self, rng: np.random.Generator, past: NDArray[np.float64], noise: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Draw the next score of every chain; returns the new past and the scores."""
+        value = rng.standard_normal((past.shape[1],), dtype=np.float32).astype(np.float64)
+        if past.shape[0]:
+            value = (self.coefficients[:, None] * past).sum(axis=0) + noise * value
+            past = np.vstack([value, past[:-1]])
+        # The grid is fine enough for its nearest point, and looking that up takes a tenth of interpolating.
+        nearest = ((value - GRID[0]) * PER_UNIT + 0.5).astype(np.intp)
+        return past, self.marginal.take(nearest, mode="clip")
 
     def streams(self, chains: int, steps: int, seed: int) -> Iterator[NDArray[np.float64]]:
         """Yield ``steps`` arrays of ``chains`` scores each, stationary from the first."""
         rng = np.random.default_rng(seed)
-        rho = normal_autocorrelation(self.marginal, self.autocorrelation)
-        state = rng.standard_normal(chains)
+        past, noise = self.begin(rng, chains), self.noise
         for _ in range(steps):
-            yield np.interp(state, _GRID, self.marginal)
-            state = rho * state + np.sqrt(1.0 - rho**2) * rng.standard_normal(chains)
+            past, scores = self.advance(rng, past, noise)
+            yield scores
+
+    def raised(self, rise: float) -> "Null":
+        """Return the same stream with every score ``rise`` higher, as far as scores count."""
+        return replace(self, marginal=np.minimum(self.marginal + rise, self.clip))
 
 
-def score_null(shipped: NullDistribution) -> Null:
-    """Build the null of a distance from its 101 quantiles.
+def score_null(
+    shipped: NullDistribution,
+    *,
+    rise: float,
+    guard: float = 0.0,
+    dependence: NDArray[np.float64] | None = None,
+) -> Null:
+    """Build the null of a distance.
 
-    A calibration of n samples leaves a share of about 1 / (n + 1) unseen above its maximum; that share is taken
-    to reach as far beyond the maximum as the maximum lies above the 95 % point. Small calibrations thus get wider
-    limits by themselves.
+    Parameters
+    ----------
+    rise : the rise of the mean that the charts are to find; single scores count up to two of it above the mean, or up
+        to one scale of the tail beyond the calibrated maximum, whichever is more
+    guard : standard errors by which the mean is moved up, or down where negative
+    dependence : coefficients of the autoregression; None takes the shipped autocorrelations
     """
-    quantiles = np.asarray(shipped.quantiles, dtype=np.float64)
-    seen = shipped.samples / (shipped.samples + 1.0)
-    probabilities = np.append(np.linspace(0.0, seen, quantiles.size), 1.0)
-    values = np.append(quantiles, 2.0 * quantiles[-1] - quantiles[95])
-    return Null(np.interp(_GRID_P, probabilities, values), _lag1(shipped))
+    samples = _defined(shipped)
+    levels, quantiles = np.array(QUANTILE_LEVELS), np.array(shipped.quantiles, dtype=np.float64)
+    top, unseen = float(quantiles[-1]), 1.0 / (samples + 1.0)
+    scale = tail_scale(shipped)
+    body = np.interp(1.0 - SURVIVAL, levels * (1.0 - unseen), quantiles)
+    beyond = top + scale * np.log(unseen / np.minimum(SURVIVAL, unseen))
+    marginal = np.where(unseen > SURVIVAL, beyond, body)
+    coefficients = dependence if dependence is not None else shipped_dependence(shipped, marginal)
+    wanted = shipped.mean + guard * mean_error(shipped, coefficients)
+    clip = max(top + scale, shipped.mean + 2.0 * rise)
+    # Interpolated quantiles have not quite the mean of the scores, and limits are sensitive to it.
+    marginal = marginal + wanted - float((marginal * WEIGHTS).sum())
+    return Null(np.minimum(marginal, clip), coefficients, clip)
 
 
-def event_null(rate: float, autocorrelation: float = 0.0) -> Null:
+def event_null(rate: float, dependence: NDArray[np.float64] | None = None) -> Null:
     """Build the null of a 0/1 event that happens with probability ``rate``."""
-    return Null((1.0 - rate < _GRID_P).astype(np.float64), autocorrelation)
+    coefficients = np.zeros(0) if dependence is None else dependence
+    return Null((rate > SURVIVAL).astype(np.float64), coefficients, 1.0)
+
+
+def class_distribution(shipped: NullDistribution, entry: ClassNull) -> NullDistribution:
+    """Return one class's null: the form of all classes, with the mean, the spread and the sample size of this one."""
+    ratio = entry.std / shipped.std if shipped.std > 0.0 else 0.0
+    quantiles = tuple(max(entry.mean + ratio * (value - shipped.mean), 0.0) for value in shipped.quantiles)
+    return replace(
+        shipped, mean=entry.mean, std=entry.std, quantiles=quantiles, samples=entry.samples, undefined=0
+    )
+
+
+def tail_scale(shipped: NullDistribution) -> float:
+    """Return the upper bound of the mean excess over the 95 % point: the scale of an exponential tail.
+
+    References
+    ----------
+    Pickands, Statistical inference using extreme order statistics, Annals of Statistics 1975 (shape 0).
+    """
+    levels, quantiles = np.array(QUANTILE_LEVELS), np.array(shipped.quantiles, dtype=np.float64)
+    tail = levels >= _TAIL
+    excess = float(np.trapezoid(quantiles[tail] - quantiles[tail][0], levels[tail])) / (1.0 - _TAIL)
+    exceedances = max(_defined(shipped) * (1.0 - _TAIL), 1.0)
+    return excess * (1.0 + GUARD / math.sqrt(exceedances))
+
+
+def shipped_dependence(shipped: NullDistribution, marginal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit the autoregression to the shipped autocorrelations, up to the last lag that differs from 0 for certain."""
+    error = max(_defined(shipped), 1) ** -0.5
+    last = max((k for k, r in enumerate(shipped.autocorrelation, 1) if r > _SIGNIFICANT * error), default=0)
+    return autoregression([normal_autocorrelation(marginal, r) for r in shipped.autocorrelation[:last]])
+
+
+def persistence(coefficients: NDArray[np.float64]) -> float:
+    """Return how many dependent values tell as much of the mean as one independent value, 1 or more."""
+    gap = 1.0 - float(coefficients.sum())
+    rho = autocorrelations(coefficients)[1:]
+    return max((1.0 - float(coefficients @ rho)) / max(gap, 1.0 - STRONGEST) ** 2, 1.0)
+
+
+def effective_samples(shipped: NullDistribution) -> float:
+    """Return how many independent calibration scores the shipped ones are worth."""
+    marginal = np.interp(1.0 - SURVIVAL, QUANTILE_LEVELS, shipped.quantiles)
+    return _defined(shipped) / persistence(shipped_dependence(shipped, marginal))
+
+
+def mean_error(shipped: NullDistribution, coefficients: NDArray[np.float64]) -> float:
+    """Return the standard error of the null's mean over a series of this dependence."""
+    return float(shipped.std * (persistence(coefficients) / max(_defined(shipped), 1)) ** 0.5)
 
 
 def event_rate_bound(events: float, samples: int) -> float:
-    """Return the upper 95 % Wilson bound of an event rate, never 0 and never above one half.
+    """Return the upper bound of an event rate, ``GUARD`` standard errors up, never 0 and never above one half.
 
     References
     ----------
     Wilson, Probable inference, the law of succession, and statistical inference, JASA 1927.
     """
-    z, n = 1.645, float(samples)
+    z, n = GUARD, float(samples)
     p = events / n
     bound = (p + z * z / (2 * n) + z * ((p * (1 - p) + z * z / (4 * n)) / n) ** 0.5) / (1 + z * z / n)
     return float(min(bound, 0.5))
 
 
-def mean_error(shipped: NullDistribution) -> float:
-    """Return the standard error of the null's mean, with the effective sample size of an AR(1) series."""
-    rho = _lag1(shipped)
-    return float(shipped.std * ((1.0 + rho) / (1.0 - rho) / shipped.samples) ** 0.5)
-
-
-def normal_autocorrelation(marginal: NDArray[np.float64], wanted: float) -> float:
-    """Solve for the normal process's autocorrelation that gives the transformed one ``wanted``.
-
-    With the Hermite expansion g(u) = sum c_k He_k(u) of the marginal transform, the autocorrelation of g at normal
-    correlation r is sum c_k^2 k! r^k / sum c_k^2 k! over k >= 1 (Mehler's formula); it grows with r, so bisection
-    finds it.
-    """
-    if wanted <= 0.0:
-        return 0.0
-    density = np.exp(-0.5 * _GRID**2)
-    density /= density.sum()
-    previous, current, power = np.ones_like(_GRID), _GRID.copy(), []
-    for k in range(1, _TERMS + 1):
-        # Normalised He_k / sqrt(k!): h_{k+1} = (u h_k - sqrt(k) h_{k-1}) / sqrt(k + 1).
-        power.append(float((marginal * current * density).sum()) ** 2)
-        previous, current = current, (_GRID * current - np.sqrt(k) * previous) / np.sqrt(k + 1)
-    weights = np.array(power)
-    if weights.sum() == 0.0:
-        return 0.0
-    weights /= weights.sum()
-    low, high, orders = 0.0, 0.999, np.arange(1, _TERMS + 1)
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if float((weights * middle**orders).sum()) < wanted else (low, middle)
-    return high
-
-
-def _lag1(shipped: NullDistribution) -> float:
-    return min(max(shipped.autocorrelation[0] if shipped.autocorrelation else 0.0, 0.0), 0.95)
+def _defined(shipped: NullDistribution) -> int:
+    return shipped.samples - shipped.undefined

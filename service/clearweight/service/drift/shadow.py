@@ -26,10 +26,14 @@ Explain = Callable[[Mapping[str, NDArray[Any]], NDArray[np.int64]], tuple[NDArra
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Paired scores of some rows: distances per metric, NaN where a map is undefined; disagreeing predictions."""
+    """Paired scores of some rows: distances per metric, NaN where a map is undefined; disagreeing predictions.
+
+    ``classes`` are the explained ones, the reference's predictions; None where nobody asked.
+    """
 
     scores: Mapping[str, NDArray[np.float64]]
     disagreement: NDArray[np.bool_]
+    classes: NDArray[np.int64] | None = None
 
 
 def compare(reference: Explain, compressed: Explain, inputs: Mapping[str, NDArray[Any]]) -> Comparison:
@@ -39,17 +43,17 @@ def compare(reference: Explain, compressed: Explain, inputs: Mapping[str, NDArra
     target = logits.argmax(axis=1).astype(np.int64)
     found, answers = compressed(inputs, target)
     scores = {name: np.asarray(score(expected, found), dtype=np.float64) for name, score in SCORES.items()}
-    return Comparison(scores, answers.argmax(axis=1) != target)
+    return Comparison(scores, answers.argmax(axis=1) != target, target)
 
 
 class ShadowWorker:
     """Runs jobs one after another in a daemon thread, pausing so that it uses at most ``cpu_share`` of a core."""
 
-    def __init__(self, capacity: int, cpu_share: float) -> None:
+    def __init__(self, capacity: int, cpu_share: float, name: str = "shadow") -> None:
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(capacity)
         self._pause_per_second = (1.0 - cpu_share) / cpu_share
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="clearweight-shadow", daemon=True)
+        self._thread = threading.Thread(target=self._work, name=f"clearweight-{name}", daemon=True)
         self._thread.start()
 
     def offer(self, job: Callable[[], None]) -> bool:
@@ -64,12 +68,12 @@ class ShadowWorker:
         """Wait until everything queued so far has run."""
         self._jobs.join()
 
-    def close(self) -> None:
-        """Stop after the running job; queued ones are forgotten."""
+    def close(self, seconds: float | None = None) -> None:
+        """Stop after the running job, waiting so long for it at most; queued ones are forgotten."""
         self._closing.set()
         with suppress(queue.Full):  # then the thread is busy and sees the event at its next job
             self._jobs.put_nowait(None)
-        self._thread.join()
+        self._thread.join(seconds)
 
     def _work(self) -> None:
         while not self._closing.is_set():
@@ -79,7 +83,7 @@ class ShadowWorker:
                 if job is not None:
                     job()
             except Exception:  # noqa: BLE001  # whatever a comparison raises, the next one still runs
-                _LOG.exception("A shadow comparison failed.")
+                _LOG.exception("A job of the %s thread failed.", self._thread.name)
             finally:
                 job = None  # an unloaded model is not kept by its last comparison
                 self._jobs.task_done()

@@ -1,0 +1,90 @@
+"""The charts of one model: which series are watched, by which detectors, against which null."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.artifact import OTHER, Drift, NullDistribution
+from clearweight.service.drift.bernoulli_cusum import BernoulliCusum
+from clearweight.service.drift.chart import Chart
+from clearweight.service.drift.cusum import Cusum
+from clearweight.service.drift.ewma import Ewma, ewma_weight
+from clearweight.service.drift.null import (
+    GUARD,
+    Null,
+    class_distribution,
+    event_null,
+    event_rate_bound,
+    persistence,
+    score_null,
+)
+
+METRIC = "pooled_cosine"
+"""The score the alarm runs on."""
+RISE = 0.05
+"""The rise of the mean distance that the charts are tuned to find."""
+OTHER_LABEL = "other"
+
+
+@dataclass(frozen=True, eq=False)
+class Watched:
+    """A chart and what its null is made of.
+
+    Attributes
+    ----------
+    distribution : of the score; None for an event
+    rate : of the event; 0 for a score
+    index : of the explained class; None for all classes
+    share : of the calibration samples that fall into the series
+    """
+
+    chart: Chart
+    distribution: NullDistribution | None
+    rate: float = 0.0
+    index: int | None = None
+    share: float = 1.0
+
+    def null(self, dependence: NDArray[np.float64] | None, guard: float = GUARD) -> Null:
+        """Return the stream to solve limits on; ``dependence`` as measured live, None for the shipped one."""
+        if self.distribution is None:
+            return event_null(self.rate, dependence)
+        return score_null(self.distribution, rise=RISE, guard=guard, dependence=dependence)
+
+
+def charts_of(shipped: Drift, labels: Sequence[str]) -> list[Watched]:
+    """Return every chart of a model: two on the score, two on events, one on the score of each class.
+
+    Parameters
+    ----------
+    shipped : Drift
+    labels : names of the classes, for the report; an index beyond them is its own name
+    """
+    null = shipped.scores[METRIC]
+    plain = score_null(null, rise=RISE)
+    deviation = null.std * persistence(plain.coefficients) ** 0.5
+    floor = null.runtime_floor
+    flips = shipped.scores.get("disagreement")
+    flip_rate = event_rate_bound(flips.mean * flips.samples if flips else 0.0, null.samples)
+    undefined_rate = event_rate_bound(null.undefined, null.samples)
+    watched = [
+        Watched(
+            Chart(METRIC, Ewma(null.mean, ewma_weight(deviation, RISE)), floor=floor, clip=plain.clip), null
+        ),
+        Watched(Chart(METRIC, Cusum(null.mean, RISE, floor), clip=plain.clip), null),
+        Watched(Chart("disagreement", BernoulliCusum(flip_rate), clip=1.0), None, flip_rate),
+        Watched(Chart("undefined", BernoulliCusum(undefined_rate), clip=1.0), None, undefined_rate),
+    ]
+    everyone = sum(entry.samples for entry in shipped.classes)
+    for entry in shipped.classes:
+        own = class_distribution(null, entry)
+        label = OTHER_LABEL if entry.index == OTHER else _label(entry.index, labels)
+        clip = score_null(own, rise=RISE).clip
+        chart = Chart(METRIC, Cusum(own.mean, RISE, floor), label=label, clip=clip)
+        watched.append(Watched(chart, own, index=entry.index, share=entry.samples / everyone))
+    return watched
+
+
+def _label(index: int, labels: Sequence[str]) -> str:
+    return labels[index] if index < len(labels) else str(index)
