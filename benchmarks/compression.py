@@ -40,7 +40,7 @@ from clearweight.exporter.evaluate.similarity import Values
 from clearweight.exporter.graph import session
 from clearweight.exporter.pipeline import finish
 from clearweight.exporter.preparation import Prepared, new_model, prepare
-from clearweight.exporter.recipe import Recipe, load_recipe
+from clearweight.exporter.recipe import Recipe, SourceSection, load_recipe
 from clearweight.exporter.training import FineTuning, fit, silent
 
 ROOT = Path(__file__).parent.parent
@@ -48,13 +48,32 @@ WORK = ROOT / "build" / "benchmarks"
 UNMATCHED, MATCHED = "deep_compression_unmatched", "deep_compression_matched"
 RECIPES = ("deep_compression", UNMATCHED, MATCHED)
 SEEDS = (0, 1, 2)
-# Where SWA is taken: the last pooling output. An MLP has no feature map.
-NETWORKS = {"lenet_300_100": None, "lenet_5": "pool2"}
 BENCH = "compression"
 UNITS = {"bytes": "bytes", "percent": "%", "pt": "pt", "seconds": "s", "undefined": "maps"}
 
 
 Figures = dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a network is measured on.
+
+    Attributes
+    ----------
+    file : its data, under --data
+    layer : where SWA is taken, the last pooling output or feature map; an MLP has none
+    """
+
+    file: str
+    layer: str | None
+
+
+NETWORKS = {
+    "lenet_300_100": Subject("mnist/mnist.npz", None),
+    "lenet_5": Subject("mnist/mnist.npz", "pool2"),
+    "ecg_1d": Subject("ecg5000/ecg5000.npz", "9"),
+}
 
 
 @dataclass(frozen=True)
@@ -83,15 +102,22 @@ class Measured:
 
 def at(recipe: Recipe, task: Task) -> Recipe:
     """Return the recipe with the task's seed and data; a quick run trains one epoch per step."""
-    file = task.data / "mnist" / "mnist.npz"
-    source = recipe.data.source.model_copy(update={"npz": file})
-    test = recipe.data.test.model_copy(update={"npz": file}) if recipe.data.test else None
+    file = task.data / NETWORKS[task.network].file
+    source = _located(recipe.data.source, file)
+    test = _located(recipe.data.test, file) if recipe.data.test else None
     changed = {"seed": task.seed, "data": recipe.data.model_copy(update={"source": source, "test": test})}
     if task.quick:
         changed["steps"] = tuple(map(_shortened, recipe.steps))
         if recipe.reference is not None:
             changed["reference"] = _shortened(recipe.reference)
     return recipe.model_copy(update=changed)
+
+
+def _located(section: SourceSection, file: Path) -> SourceSection:
+    """Point a source to its file: an npz, or what a callable is given as ``file``."""
+    if section.npz is not None:
+        return section.model_copy(update={"npz": file})
+    return section.model_copy(update={"arguments": {**section.arguments, "file": str(file)}})
 
 
 def _shortened(section: object) -> object:
@@ -210,7 +236,7 @@ def differences(matched: dict[str, Values], control: dict[str, Values]) -> Figur
 
 def measure(task: Task) -> Measured:
     """Measure every recipe and control for one network and seed."""
-    layer = NETWORKS[task.network]
+    layer = NETWORKS[task.network].layer
     images = 100 if task.quick else 1000
     kept = Checkpoints(WORK / "checkpoints")
     results: dict[str, Figures] = {}
@@ -287,8 +313,9 @@ def mean_of(cases: list[Figures]) -> Figures:
 
 def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
     """Measure every network, recipe and control over the seeds; two processes of one thread each."""
-    if data is None or not (data / "mnist" / "mnist.npz").is_file():
-        raise MissingDataError(f"compression needs mnist/mnist.npz under --data, looked for it in {data}.")
+    for file in dict.fromkeys(subject.file for subject in NETWORKS.values()):
+        if data is None or not (data / file).is_file():
+            raise MissingDataError(f"compression needs {file} under --data, looked for it in {data}.")
     seeds = SEEDS[:1] if quick else SEEDS
     tasks = [Task(network, seed, data, quick) for network in NETWORKS for seed in seeds]
     spawn = multiprocessing.get_context("spawn")

@@ -155,9 +155,9 @@ class VisionTransformer(nn.Module):
 
 
 class SeriesNetwork(nn.Sequential):
-    """A 1-D CNN for ECG5000's heart beats: four convolutions over 140 samples, 5 classes. Input [N, 1, 140]."""
+    """A 1-D CNN for ECG5000's heart beats: four convolutions over 140 samples. Input [N, 1, 140]."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 5) -> None:
         super().__init__(
             nn.Conv1d(1, 32, 7, padding=3),
             nn.ReLU(),
@@ -171,5 +171,5 @@ class SeriesNetwork(nn.Sequential):
             nn.ReLU(),
             nn.AdaptiveAvgPool1d(1),
             nn.Flatten(),
-            nn.Linear(64, 5),
+            nn.Linear(64, classes),
         )

@@ -167,9 +167,11 @@ def test_everything_after_training_reports_how_far_it_is(tmp_path):
         ({"explainers": ["gradient", "guesswork"], "default_explainer": "gradient"}, "unknown 'guesswork'"),
         ({"explainers": ["smoothgrad"], "default_explainer": "smoothgrad"}, "takes noise"),
         ({"device_profile": "nowhere.json"}, "nowhere.json"),
+        ({"feature_layer": "conv9"}, "conv9"),
+        ({"report": {"units": [{"layer": "conv9", "channel": 0}]}}, "report.units: 'conv9'"),
     ],
 )
-def test_a_wrong_explainer_or_profile_is_refused_before_any_training(tmp_path, changes, says):
+def test_what_the_network_does_not_have_is_refused_before_any_training(tmp_path, changes, says):
     told = []
 
     with pytest.raises(RecipeError, match=says):

@@ -128,7 +128,8 @@ def explain_graphs(
     """Build the explain graph of every method that the recipe names, and of those that are needed whatever it names.
 
     Methods that the recipe only inherits from the defaults are left out where the network does not allow them
-    (Grad-CAM needs a feature map); a method that the recipe names itself, or that is needed, must work.
+    (Grad-CAM needs a feature map); a method that the recipe names itself, or gives a layer to, or that is needed,
+    must work.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def explain_graphs(
         except UnknownMethodError as error:
             raise RecipeError(f"explainer_settings: {error}") from error
         except NotApplicableError as error:
-            if "explainers" in recipe.model_fields_set or method in also:
+            if {"explainers", "feature_layer"} & recipe.model_fields_set or method in also:
                 raise RecipeError(f"explainers: {method!r} does not work on this network: {error}") from error
     return graphs
 

@@ -38,7 +38,7 @@ from clearweight.exporter.calibration import (
 from clearweight.exporter.canaries import canary, canary_inputs
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compression import compress
-from clearweight.exporter.emission import Emitted, check_explainers, emit
+from clearweight.exporter.emission import Emitted, emit
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
 from clearweight.exporter.occluded import Occluded, occlude, with_occlusion
@@ -52,6 +52,7 @@ from clearweight.exporter.quality import (
     retrain_floor,
 )
 from clearweight.exporter.recipe import Recipe
+from clearweight.exporter.rehearsal import rehearse
 from clearweight.exporter.report import ReportData, render_report
 from clearweight.exporter.stimulated import stimulated
 from clearweight.exporter.training import Progress, silent
@@ -335,6 +336,6 @@ def export(
         raise ArtifactExistsError(
             f"{target} is already there. Choose another version in the recipe, or ask to overwrite it."
         )
-    check_explainers(recipe)
+    rehearse(recipe)
     prepared = prepare(recipe, progress, checkpoints)
     return finish(prepared, compress(prepared), out, overwrite=overwrite)

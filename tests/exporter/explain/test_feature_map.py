@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from clearweight.exporter.explain import NotApplicableError, build
+from clearweight.exporter.graph import to_onnx
 from clearweight.exporter.objective.attribution_matching import equally_weighted_map, sensitivity_weighted_map
 from tests.exporter.explain.perturbing import inputs_of, run
 
@@ -120,3 +121,34 @@ def test_a_network_without_a_feature_map_is_refused(named, method):
 def test_a_layer_that_is_none_is_named_with_the_known_ones(named, method):
     with pytest.raises(NotApplicableError, match=r"'nowhere'.*pool2"):
         build(named("cnn").model, method, layer="nowhere")
+
+
+class HeadsInTheBatch(torch.nn.Module):
+    """A convolution whose map is then cut into heads that stand in the batch axis, as attention does it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, 4, 3, padding=1)
+        self.head = torch.nn.Linear(4 * 36, 3)
+
+    def forward(self, x):
+        h = torch.relu(self.conv(x))
+        split = h.reshape(-1, 2, 6, 6) * 2
+        return self.head(split.reshape(x.shape[0], -1))
+
+
+def test_a_value_whose_first_axis_is_not_the_batch_is_no_feature_map():
+    torch.manual_seed(0)
+    module = HeadsInTheBatch().eval()
+    model = to_onnx(module, torch.zeros(2, 1, 6, 6))
+    x, target = np.random.default_rng(0).random((3, 1, 6, 6), np.float32), np.array([0, 1, 2])
+
+    graph = build(model, "gradcam")
+    found = run(graph, {"input": x, "target": target})["explain"]
+
+    assert found.shape == (3, 1, 6, 6)
+    a = torch.relu(module.conv(torch.tensor(x))).detach().requires_grad_()
+    logits = module.head((a.reshape(-1, 2, 6, 6) * 2).reshape(3, -1))
+    (g,) = torch.autograd.grad(logits.gather(1, torch.as_tensor(target)[:, None]).sum(), a)
+    expected = torch.relu((g.mean((2, 3), keepdim=True) * a).sum(1, keepdim=True)).detach()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)

@@ -30,8 +30,11 @@ def feature_map(emit: Emit, classifier: Classifier, choice: Choice, method: str)
 
 
 def feature_maps(emit: Emit, classifier: Classifier) -> list[str]:
-    """List the values between input and logits that have channels and more than one place, in order."""
-    rank = emit.rank(classifier.x)
+    """List the values between input and logits that have channels and more than one place, in order.
+
+    Their first axis is the batch, by its symbol: attention folds heads into it, and a map has no row for a head.
+    """
+    batch, rank = emit.shape(classifier.x)[0], emit.rank(classifier.x)
     nodes = [node for node in emit.graph.nodes if node.key not in NON_DIFFERENTIABLE]
     needed = {classifier.logits}
     for node in reversed(nodes):
@@ -50,6 +53,7 @@ def feature_maps(emit: Emit, classifier: Classifier) -> list[str]:
             and emit.graph.type(y).dtype.kind == "f"  # not the integers that a value is rounded to
             and shape is not None
             and len(shape) == rank >= 3
+            and shape[0] == batch
             and any(size != 1 for size in shape[2:])
         ):
             found.append(y)

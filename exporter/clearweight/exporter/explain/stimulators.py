@@ -19,6 +19,8 @@ from clearweight.exporter.explain.receptive_field import receptive_field
 from clearweight.exporter.explain.unit import Unit, unit_scores
 from clearweight.exporter.graph import session
 
+METHOD = "deconvnet"
+"""What projects a unit back, unless told otherwise."""
 _TOP = 9
 
 
@@ -50,7 +52,7 @@ def stimulators(
     batches: Iterable[NDArray[np.float32]],
     *,
     count: int = _TOP,
-    method: str = "deconvnet",
+    method: str = METHOD,
 ) -> list[Stimulator]:
     """Find the inputs that excite a unit most.
 

@@ -1,0 +1,25 @@
+"""Everything that depends on the network's shape alone, tried with untrained weights before hours of training."""
+
+import torch
+
+from clearweight.exporter.emission import explain_graphs
+from clearweight.exporter.graph import to_onnx
+from clearweight.exporter.preparation import freeze, new_model
+from clearweight.exporter.recipe import Recipe
+from clearweight.exporter.stimulated import check_units
+
+
+def rehearse(recipe: Recipe) -> None:
+    """Build the network and every explain graph that the recipe asks for, and throw them away.
+
+    Raises
+    ------
+    RecipeError
+        An unknown method, layer or unit, or a method that this network does not allow.
+    GraphError
+        The network cannot be exported to ONNX.
+    """
+    network = freeze(new_model(recipe, recipe.seed))
+    predict = to_onnx(network, torch.zeros(2, *recipe.model.input_shape))
+    explain_graphs(predict, recipe)
+    check_units(recipe, predict)
