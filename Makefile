@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo serve test test-slow test-arm64 test-container check format types lint imports proto docs clean
+.PHONY: setup demo serve test test-slow test-arm64 test-container test-deploy check format types lint imports proto docs clean
 
 setup: $(VENV)/.installed
 
@@ -36,6 +36,10 @@ test-container: setup
 	tests/deploy/base_image.sh build/container
 	$(BIN)/python -m pytest -m container tests/deploy
 
+# Debian's prometheus and prometheus-alertmanager.
+test-deploy: setup
+	$(BIN)/python -m pytest -m deploy tests/deploy
+
 check: setup format lint types imports
 
 format:
@@ -59,6 +63,11 @@ proto: setup
 # The table of operators, from the rules and the test cases behind them.
 docs: setup
 	$(BIN)/python -m tests.exporter.autodiff.operator_table
+
+# What the chart holds of this checkout: dashboards, and the settings in its schema.
+chart: setup
+	$(BIN)/python deploy/dashboards.py
+	$(BIN)/python deploy/settings_schema.py
 
 clean:
 	rm -rf build dist $(VENV)

@@ -29,7 +29,7 @@ class Service:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
         if token := os.environ.get("CLEARWEIGHT_TOKEN"):
-            request.add_header("Authorization", f"Bearer {token}")
+            request.add_header("Authorization", f"Bearer {token.split()[0]}")
         try:
             with urllib.request.urlopen(request, timeout=30, context=self._context) as answer:  # noqa: S310
                 return bytes(answer.read())

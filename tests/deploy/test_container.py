@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.presence import missing, need
-from tests.service import artifacts
 
 ROOT = Path(__file__).parents[2]
 BASE = "localhost/python:3.11-slim-bookworm"
@@ -44,15 +43,6 @@ def image():
     built = run(*command, "--network", "host", *authorities, "-t", IMAGE, ROOT, check=False)
     assert built.returncode == 0, built.stderr[-3000:]
     return IMAGE
-
-
-@pytest.fixture(scope="module")
-def models(tmp_path_factory):
-    out = tmp_path_factory.mktemp("models")
-    artifacts.write_pair(out)
-    for path in (out, *out.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    return out
 
 
 class Container:
