@@ -61,7 +61,6 @@ WRONG = {
     "a setting out of its range": {"settings": {"shadow": 2}},
     "a setting of another type": {"settings": {"explain_queue": "many"}},
     "a setting that the chart manages": {"settings": {"http_port": 9000}},
-    "a secret among the settings": {"settings": {"tokens": "t"}},
     "an unknown source": {"model": {"source": "s3"}},
     "the tag latest": {"image": {"tag": "latest"}},
     "half a digest": {"image": {"digest": "sha256:12"}},
@@ -122,7 +121,6 @@ def test_settings_arrive_as_the_service_reads_them(monkeypatch, tmp_path):
 
     assert (settings.shadow, settings.max_body_bytes, settings.low_fidelity) == (0.05, 67108864, "annotate")
     assert (settings.drain_seconds, settings.grace_seconds) == (5, 30)
-    assert settings.token_file is not None
 
 
 def test_probes_ask_for_paths_that_exist(models):
@@ -236,22 +234,6 @@ def test_autoscaling_decides_the_number_of_pods_alone(metric):
     assert (read["type"] == "Pods") is (metric == "queueDepth")
     if metric == "queueDepth":
         assert read["pods"]["metric"]["name"] == "clearweight_queue_depth"
-
-
-def test_with_tokens_the_test_pod_has_one():
-    manifests = render({"auth": {"existingSecret": "tokens"}})
-    template, container = server(manifests)
-    settings = next(
-        m["data"] for m in manifests if m["kind"] == "ConfigMap" and "CLEARWEIGHT_HOST" in m["data"]
-    )
-
-    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tokens"]
-    assert settings["CLEARWEIGHT_TOKEN_FILE"] == f"{mount['mountPath']}/tokens"
-    assert {"name": "tokens", "secret": {"secretName": "tokens", "defaultMode": 0o440}} in template["spec"][
-        "volumes"
-    ]
-    (variable,) = one(manifests, "Pod")["spec"]["containers"][0]["env"]
-    assert variable["valueFrom"]["secretKeyRef"] == {"name": "tokens", "key": "tokens"}
 
 
 def test_dashboards_arrive_byte_for_byte():
