@@ -18,10 +18,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
-from clearweight.service.settings import Settings
 
 _DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64", "tensor(bool)": "BOOL"}
 PATIENCE_S = 10.0
+ADMIN_TOKEN = "conformance-admin-token"
 
 
 class Oracle:
@@ -163,6 +163,7 @@ def served(models: Path, oracle: Oracle, model: str, **settings: Any) -> Iterato
             model=model,
             oracle=oracle,
             admin_url=f"http://127.0.0.1:{admin}" if admin else None,
+            admin_token=ADMIN_TOKEN,
             start=lambda directory=models, **other: served(directory, oracle, model, **other),
             extra=True,
             explains=True,
@@ -178,4 +179,4 @@ def served(models: Path, oracle: Oracle, model: str, **settings: Any) -> Iterato
 
 
 def _admin() -> dict[str, Any]:
-    return {"admin_port": 0} if "admin_port" in Settings.model_fields else {}
+    return {"admin_port": 0, "admin_tokens": ADMIN_TOKEN}

@@ -1,7 +1,9 @@
 """Fixtures of the service's tests: artifacts on disk, an engine, both transports over it."""
 
 import asyncio
+import io
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -17,9 +19,10 @@ from starlette.types import ASGIApp
 
 from clearweight.service import Engine, EngineOptions, Limits
 from clearweight.service.core.dataplane import Dataplane
+from clearweight.service.log import JsonFormatter
 from clearweight.service.metrics import Metrics
 from clearweight.service.rest import create_app
-from clearweight.service.rpc import RpcServer
+from clearweight.service.rpc import Edge, RpcServer
 from tests.service import artifacts
 
 LIMITS = Limits(body_bytes=200_000, elements=20_000)
@@ -94,6 +97,26 @@ def http(service) -> Client:
 
 
 @pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """What the service writes to its log, from level info on."""
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(JsonFormatter())
+    logger = logging.getLogger("clearweight")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    yield written
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+
+
+def request_lines(log: io.StringIO) -> list[dict[str, object]]:
+    """The lines that tell of requests."""
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    return [line for line in lines if line["logger"] == "clearweight.service.request"]
+
+
+@pytest.fixture
 def channel(service) -> Iterator[grpc.Channel]:
     """A channel to a gRPC server over the same dataplane as `http`."""
     with open_channel(service) as opened:
@@ -101,14 +124,14 @@ def channel(service) -> Iterator[grpc.Channel]:
 
 
 @contextmanager
-def open_channel(service: Service) -> Iterator[grpc.Channel]:
+def open_channel(service: Service, edge: Edge | None = None) -> Iterator[grpc.Channel]:
     """Start a gRPC server over a service's dataplane, in a thread of its own."""
     started: list[RpcServer] = []
     ready = threading.Event()
     loop = asyncio.new_event_loop()
 
     async def start() -> None:
-        server = RpcServer(service.plane, "127.0.0.1:0")
+        server = RpcServer(service.plane, "127.0.0.1:0", edge)
         await server.start()
         started.append(server)
         ready.set()
@@ -121,12 +144,14 @@ def open_channel(service: Service) -> Iterator[grpc.Channel]:
     thread = threading.Thread(target=work)
     thread.start()
     assert ready.wait(60)
-    with grpc.insecure_channel(f"127.0.0.1:{started[0].port}") as opened:
-        yield opened
-    asyncio.run_coroutine_threadsafe(started[0].stop(0), loop).result(60)
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+    try:
+        with grpc.insecure_channel(f"127.0.0.1:{started[0].port}") as opened:
+            yield opened
+    finally:
+        asyncio.run_coroutine_threadsafe(started[0].stop(0), loop).result(60)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 @dataclass
@@ -135,6 +160,7 @@ class Process:
     http_port: int
     grpc_port: int
     models: dict[str, bool]
+    admin_port: int | None = None
 
     @property
     def url(self) -> str:

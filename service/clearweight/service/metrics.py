@@ -27,7 +27,15 @@ _DISTANCE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 
 _ERROR = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _STAGES = ("predict", "explain", "shadow", "canary")
-_REJECTED = ("queue_full", "queue_timeout", "deadline", "cancelled", "draining")
+_REJECTED = (
+    "queue_full",
+    "queue_timeout",
+    "deadline",
+    "cancelled",
+    "draining",
+    "unauthenticated",
+    "forbidden",
+)
 _SKIPPED = ("sampled_out", "budget", "no_reference")
 
 

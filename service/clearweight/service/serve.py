@@ -3,26 +3,29 @@
 import asyncio
 import json
 import signal
-import socket
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from math import prod
 
-import uvicorn
 import uvloop
+from starlette.types import ASGIApp
 
 from clearweight.artifact import Manifest, TensorSpec
 from clearweight.service import web
+from clearweight.service.access import Role
 from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import LoadError
+from clearweight.service.log import configure
 from clearweight.service.metrics import Metrics
-from clearweight.service.rest import create_app
-from clearweight.service.rpc import RpcServer
+from clearweight.service.rest import Bounds, RestServer, create_admin_app, create_app, guarded
+from clearweight.service.rpc import Edge, RpcServer
 from clearweight.service.settings import Settings
+from clearweight.service.tls import Tls
 
 Say = Callable[[str], None]
+_REFRESH_SECONDS = 1.0
 
 
 def serve(settings: Settings, say: Say | None = None) -> None:
@@ -50,7 +53,11 @@ def _print(line: str) -> None:
 
 
 async def _serve(settings: Settings, say: Say) -> None:
+    configure(settings.log_level)
     metrics = Metrics()
+    guards = _Guards(
+        settings, metrics
+    )  # first of all: what is wrong here is known before any model is loaded
     engine = Engine(settings.models, settings.engine(), observer=metrics.observer, strict=False)
     slots = list(engine.repository)
     if slots and all(slot.model is None for slot in slots) and not settings.watch_seconds:
@@ -63,89 +70,106 @@ async def _serve(settings: Settings, say: Say) -> None:
     for name in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(name, stop.set)
     try:
-        listener = _listen(settings.host, settings.http_port)
-        app = create_app(plane, metrics.exposition)
-        app.router.routes.extend(web.routes(engine))
-        config = uvicorn.Config(
-            app,
-            http="httptools",
-            ws="none",
-            lifespan="off",
-            access_log=False,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=int(settings.grace_seconds) or 1,
-        )
-        http = _Http(config)
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        rpc = RpcServer(plane, f"{host}:{settings.grpc_port}")
-        await rpc.start()
-        rest = asyncio.create_task(http.serve(sockets=[listener]))
-        await http.listening.wait()
-        _announce(plane, host, listener.getsockname()[1], rpc.port, say)
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({stopped, rest}, return_when=asyncio.FIRST_COMPLETED)
-        plane.leaving = True
-        await rpc.report()
-        await asyncio.sleep(settings.drain_seconds)
-        plane.draining = True
-        http.should_exit = True
-        await asyncio.gather(rpc.stop(settings.grace_seconds), rest)
-        stopped.cancel()
+        await _run(settings, plane, metrics, guards, stop, say)
     finally:
         plane.close()
     say("Stopped.")
 
 
-class _Http(uvicorn.Server):
-    """Uvicorn without its own signal handlers: one place decides when both transports end."""
+class _Guards:
+    """Who may call the ports, and how they are encrypted."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to ``serve``."""
-        yield
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.access, self.tls = settings.access(metrics.observer.rejected), settings.tls()
+        self.admin = settings.admin_access(self.access) if settings.admin_port is not None else None
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise LoadError(f"Cannot listen for REST on {host}:{port}: {error.strerror}.") from error
-    return listener
+async def _run(
+    settings: Settings, plane: Dataplane, metrics: Metrics, guards: _Guards, stop: asyncio.Event, say: Say
+) -> None:
+    tls = guards.tls
+    if guards.admin is not None:
+        plane.extensions = (*plane.extensions, "model_repository")
+
+    def listener(app: ASGIApp, host: str, port: int) -> RestServer:
+        return RestServer(
+            app,
+            host,
+            port,
+            connections=settings.max_connections,
+            grace_seconds=settings.grace_seconds,
+            tls=tls.context if tls else None,
+        )
+
+    bounds = Bounds(settings.body_seconds, settings.max_held_bytes)
+    app = create_app(plane, metrics.exposition)
+    app.router.routes.extend(web.routes(plane.engine))
+    front = guarded(app, guards.access, bounds, static=web.is_static, origins=settings.cors_origins)
+    rest = [listener(front, settings.host, settings.http_port)]
+    if guards.admin is not None:
+        back = guarded(create_admin_app(plane), guards.admin, bounds, role=Role.ADMIN)
+        rest.append(listener(back, settings.admin_host, settings.admin_port or 0))
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    rpc = RpcServer(
+        plane,
+        f"{host}:{settings.grpc_port}",
+        Edge(guards.access, admin=guards.admin is not None),
+        credentials=tls.credentials() if tls else None,
+        connections=settings.max_connections,
+    )
+    await rpc.start()
+    running = [await server.start() for server in rest]
+    ports = {"http_port": rest[0].port, "grpc_port": rpc.port}
+    if guards.admin is not None:
+        ports["admin_port"] = rest[1].port
+    _announce(settings, plane, ports, say)
+    stopped = asyncio.create_task(stop.wait())
+    watching = asyncio.create_task(_refresh(tls)) if tls else None
+    await asyncio.wait({stopped, *running}, return_when=asyncio.FIRST_COMPLETED)
+    plane.leaving = True
+    await rpc.report()
+    await asyncio.sleep(settings.drain_seconds)
+    plane.draining = True
+    for server in rest:
+        server.stop()
+    await asyncio.gather(rpc.stop(settings.grace_seconds), *running)
+    for task in (stopped, watching):
+        if task is not None:
+            task.cancel()
 
 
-def _announce(plane: Dataplane, host: str, http_port: int, grpc_port: int, say: Say) -> None:
+async def _refresh(tls: Tls) -> None:
+    while True:
+        await asyncio.sleep(_REFRESH_SECONDS)
+        tls.refresh()
+
+
+def _announce(settings: Settings, plane: Dataplane, ports: dict[str, int], say: Say) -> None:
     engine = plane.engine
     ready = {f"{slot.name}/{slot.version}": slot.ready for slot in engine.repository}
-    say(json.dumps({"http_port": http_port, "grpc_port": grpc_port, "models": ready}))
-    where = "127.0.0.1" if host in ("0.0.0.0", "[::]") else host  # noqa: S104  # compared, not bound
-    base = f"http://{where}:{http_port}"
+    say(json.dumps({**ports, "models": ready}))
+    everywhere = settings.host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+    where = "127.0.0.1" if everywhere else f"[{settings.host}]" if ":" in settings.host else settings.host
+    scheme = "https" if settings.tls_cert else "http"
+    base = f"{scheme}://{where}:{ports['http_port']}"
     say(f"REST  {base}   metrics {base}/metrics   documentation {base}/docs")
-    say(f"gRPC  {where}:{grpc_port}")
+    say(f"gRPC  {where}:{ports['grpc_port']}{' with TLS' if settings.tls_cert else ''}")
+    if "admin_port" in ports:
+        say(f"admin {scheme}://{settings.admin_host}:{ports['admin_port']}/v2/repository/index")
+    curl = "curl -s" + (f" --cacert {settings.tls_cert}" if settings.tls_cert else "")
+    if settings.needs_token:
+        curl += ' -H "Authorization: Bearer $TOKEN"'
     for slot in engine.repository:
         state = "ready" if slot.ready else f"NOT READY: {slot.reason}"
         say(f"model {slot.name} version {slot.version}: {state}")
         if slot.model is None:
             continue
-        for line in example_calls(base, slot.model.manifest):
+        for line in example_calls(base, slot.model.manifest, curl):
             say(f"  {line}")
     say("Stop with Ctrl-C.")
 
 
-def example_calls(base: str, manifest: Manifest) -> list[str]:
+def example_calls(base: str, manifest: Manifest, curl: str = "curl -s") -> list[str]:
     """Return curl lines that work as they stand: predict and explain a zero input, read the drift report."""
     tensors = ", ".join(
         f'{{\\"name\\": \\"{spec.name}\\", \\"shape\\": {_one(spec)}, \\"datatype\\": \\"{spec.datatype}\\", '
@@ -154,8 +178,8 @@ def example_calls(base: str, manifest: Manifest) -> list[str]:
     )
     verbs = ("infer", "explain") if manifest.default_explainer else ("infer",)
     model = f"{base}/v2/models/{manifest.name}"
-    calls = [f'curl -s {model}/{verb} -d "{{\\"inputs\\": [{tensors}]}}"' for verb in verbs]
-    return [*calls, f"curl -s {model}/drift"]
+    calls = [f'{curl} {model}/{verb} -d "{{\\"inputs\\": [{tensors}]}}"' for verb in verbs]
+    return [*calls, f"{curl} {model}/drift"]
 
 
 def _one(spec: TensorSpec) -> list[int]:

@@ -1,15 +1,21 @@
 """Settings of the server, from arguments and from the environment (prefix ``CLEARWEIGHT_``)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from clearweight.service.access import Access, TokenSet
 from clearweight.service.core.dataplane import PlaneOptions
+from clearweight.service.core.errors import LoadError
 from clearweight.service.core.lane import LaneOptions
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.types import Limits
+from clearweight.service.tls import Tls
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Settings(BaseSettings):
@@ -73,6 +79,40 @@ class Settings(BaseSettings):
     """Share of one core that comparisons may use."""
     false_alarm_interval_days: float = Field(default=30.0, gt=0.0)
     """Wanted time between false drift alarms of this device, over all its charts."""
+    tokens: SecretStr = SecretStr("")
+    """Bearer tokens of users, separated by commas; best given in the environment. Without any, everyone is a user."""
+    token_file: Path | None = None
+    """File of users' tokens, one per line; read again when it changes."""
+    admin_tokens: SecretStr = SecretStr("")
+    """Bearer tokens of administrators, who are users, too."""
+    admin_token_file: Path | None = None
+    """File of administrators' tokens."""
+    admin_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the repository verbs and of stored inputs; None, the default, switches them off on gRPC, too."""
+    admin_host: str = "127.0.0.1"
+    """Address of the admin port."""
+    admin_without_token: bool = False
+    """Let everyone on this machine use the admin port; only where it listens on loopback."""
+    tls_cert: Path | None = None
+    """Certificate with its chain (PEM): every port speaks TLS and nothing else. Read again when it changes."""
+    tls_key: Path | None = None
+    """Key of the certificate (PEM), without a password."""
+    tls_client_ca: Path | None = None
+    """Authorities of client certificates (PEM): clients without one are turned away."""
+    max_connections: int = Field(default=1000, ge=1)
+    """Connections at a time, per port."""
+    anonymous_health: bool = True
+    """Health endpoints answer without a token, for probes."""
+    anonymous_metrics: bool = False
+    """Metrics answer without a token, for scrapers that have none."""
+    cors_origins: tuple[str, ...] = ()
+    """Web origins whose pages may read answers; none by default. In the environment a JSON list."""
+    body_seconds: float = Field(default=30.0, gt=0.0)
+    """Time within which a REST body has to arrive."""
+    max_held_bytes: int = Field(default=256 * 1024 * 1024, ge=1)
+    """Bytes of REST bodies that all requests together may hold; more are refused with 429."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Lowest level of the JSON logs on standard error; each request is one line of level info."""
     drain_seconds: float = Field(default=0.0, ge=0.0)
     """Pause between readiness off and the end of listening, for a load balancer to notice."""
     grace_seconds: float = Field(default=30.0, ge=0.0)
@@ -98,6 +138,63 @@ class Settings(BaseSettings):
                 explain_rows=self.max_explain_rows,
             ),
         )
+
+    def access(self, refused: Callable[[str], None] | None = None) -> Access:
+        """Return who may call what; reads the token files.
+
+        Parameters
+        ----------
+        refused : callable, optional
+            Told of every refusal.
+
+        Raises
+        ------
+        LoadError
+            A file cannot be read, or holds what is no token.
+        """
+        return Access(
+            TokenSet(self.tokens.get_secret_value(), self.token_file),
+            TokenSet(self.admin_tokens.get_secret_value(), self.admin_token_file),
+            anonymous_health=self.anonymous_health,
+            anonymous_metrics=self.anonymous_metrics,
+            refused=refused,
+        )
+
+    @property
+    def needs_token(self) -> bool:
+        """Whether users need a token."""
+        return bool(self.tokens.get_secret_value() or self.token_file)
+
+    def admin_access(self, access: Access) -> Access:
+        """Return who may use the admin port.
+
+        Raises
+        ------
+        LoadError
+            It would be open to anyone but this machine.
+        """
+        if access.admin:
+            return access
+        if self.admin_without_token and self.admin_host in _LOOPBACK:
+            return Access(tokenless=True)
+        raise LoadError(
+            f"The admin port on {self.admin_host} needs admin_tokens or admin_token_file; "
+            "on loopback, admin_without_token does without."
+        )
+
+    def tls(self) -> Tls | None:
+        """Return the TLS of all ports, None without.
+
+        Raises
+        ------
+        LoadError
+            Files are missing or do not fit together.
+        """
+        if self.tls_cert is not None and self.tls_key is not None:
+            return Tls(self.tls_cert, self.tls_key, self.tls_client_ca)
+        if self.tls_cert or self.tls_key or self.tls_client_ca:
+            raise LoadError("TLS needs both tls_cert and tls_key; without them no port is encrypted.")
+        return None
 
     def plane(self) -> PlaneOptions:
         """Return the dataplane's part."""

@@ -5,12 +5,16 @@ import pytest
 from starlette.applications import Starlette
 
 from clearweight.service import EngineOptions
+from clearweight.service.access import Access, TokenSet
 from clearweight.service.rest import repository_routes
+from clearweight.service.rpc import Edge
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from tests.service import artifacts
 from tests.service.conftest import Client, open_service
 
+ADMIN = "admin-token-0123456789"
+BEARER = (("authorization", f"Bearer {ADMIN}"),)
 INDEX = "/v2/repository/index"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -94,23 +98,29 @@ def test_the_same_over_grpc(opened):
     from tests.service.conftest import open_channel
     from tests.service.rpc.test_oip import fails
 
-    with open_channel(opened) as channel:
+    edge = Edge(Access(admin=TokenSet(ADMIN)), admin=True)
+    with open_channel(opened, edge) as channel:
         stub = oip_grpc.GRPCInferenceServiceStub(channel)
-        stub.RepositoryModelUnload(oip.RepositoryModelUnloadRequest(model_name="first"))
-        index = stub.RepositoryIndex(oip.RepositoryIndexRequest()).models
+        stub.RepositoryModelUnload(oip.RepositoryModelUnloadRequest(model_name="first"), metadata=BEARER)
+        index = stub.RepositoryIndex(oip.RepositoryIndexRequest(), metadata=BEARER).models
         assert [(found.name, found.state) for found in index] == [
             ("first", "UNAVAILABLE"),
             ("second", "READY"),
         ]
         assert index[0].reason
-        ready = stub.RepositoryIndex(oip.RepositoryIndexRequest(ready=True)).models
+        ready = stub.RepositoryIndex(oip.RepositoryIndexRequest(ready=True), metadata=BEARER).models
         assert [found.name for found in ready] == ["second"]
-        stub.RepositoryModelLoad(oip.RepositoryModelLoadRequest(model_name="first"))
+        stub.RepositoryModelLoad(oip.RepositoryModelLoadRequest(model_name="first"), metadata=BEARER)
         assert stub.ModelReady(oip.ModelReadyRequest(name="first")).ready
         invalid = grpc.StatusCode.INVALID_ARGUMENT
-        fails(lambda: stub.RepositoryModelLoad(oip.RepositoryModelLoadRequest(model_name="..")), invalid)
+        fails(
+            lambda: stub.RepositoryModelLoad(
+                oip.RepositoryModelLoadRequest(model_name=".."), metadata=BEARER
+            ),
+            invalid,
+        )
         inline = oip.RepositoryModelLoadRequest(model_name="first")
         inline.parameters["config"].string_param = "{}"
-        fails(lambda: stub.RepositoryModelLoad(inline), invalid)
+        fails(lambda: stub.RepositoryModelLoad(inline, metadata=BEARER), invalid)
         missing = oip.RepositoryModelUnloadRequest(model_name="other")
-        fails(lambda: stub.RepositoryModelUnload(missing), grpc.StatusCode.NOT_FOUND)
+        fails(lambda: stub.RepositoryModelUnload(missing, metadata=BEARER), grpc.StatusCode.NOT_FOUND)

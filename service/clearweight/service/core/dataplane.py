@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from clearweight.service.core.context import CURRENT
 from clearweight.service.core.engine import VERBS, Engine
 from clearweight.service.core.errors import UnavailableError
 from clearweight.service.core.lane import Gone, Lane, LaneOptions
@@ -54,7 +55,7 @@ class Dataplane:
     def __init__(self, engine: Engine, options: PlaneOptions | None = None) -> None:
         options = options or PlaneOptions()
         self.engine = engine
-        self.extensions = EXTENSIONS  # and "model_repository" where that is offered
+        self.extensions: tuple[str, ...] = EXTENSIONS  # and "model_repository" where that is offered
         self.leaving = False
         self.draining = False
         self.in_progress = dict.fromkeys(VERBS, 0)
@@ -103,6 +104,9 @@ class Dataplane:
         """
         slot = self.engine.repository.slot(model, version)
         call.model, call.version = slot.name, slot.version
+        context = CURRENT.get()
+        if context is not None:
+            context.model, context.version = slot.name, slot.version
         self.lanes[call.verb].admit(slot.name)
 
     async def answer(self, call: Call, request: InferRequest) -> InferResponse:

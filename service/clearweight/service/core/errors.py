@@ -5,6 +5,10 @@
     ServiceError
     ├── InvalidRequestError      (ValueError)           the caller's mistake: name, shape, type, size, parameter
     ├── TooLargeError            (ValueError)           more bytes or elements than the limits allow
+    ├── MediaTypeError           (ValueError)           a body in a form that is not read, such as a compressed one
+    ├── SlowRequestError         (TimeoutError)         the body did not arrive in time
+    ├── UnauthenticatedError     (PermissionError)      no token, or one that is not known
+    ├── ForbiddenError           (PermissionError)      a known caller who may not do this
     ├── NotFoundError            (LookupError)          no such model or version
     ├── UnsupportedError         (NotImplementedError)  a feature this artifact was not built with
     ├── QueueFullError           (RuntimeError)         the model's bounded queue is full, or too slow; try again later
@@ -35,6 +39,22 @@ class InvalidRequestError(ServiceError, ValueError):
 
 class TooLargeError(ServiceError, ValueError):
     """The request is larger than the limits allow."""
+
+
+class MediaTypeError(ServiceError, ValueError):
+    """The body comes in a form that is not read."""
+
+
+class SlowRequestError(ServiceError, TimeoutError):
+    """The request did not arrive in time."""
+
+
+class UnauthenticatedError(ServiceError, PermissionError):
+    """The caller did not prove who it is."""
+
+
+class ForbiddenError(ServiceError, PermissionError):
+    """The caller is known and may not do this."""
 
 
 class NotFoundError(ServiceError, LookupError):

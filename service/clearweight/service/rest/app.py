@@ -15,7 +15,7 @@ from clearweight.service.rest import oip, v1
 from clearweight.service.rest.body import read_body
 from clearweight.service.rest.documents import document, openapi
 from clearweight.service.rest.endpoint import Row, routes
-from clearweight.service.rest.errors import error_body, error_response
+from clearweight.service.rest.errors import answer_http_error, error_body, error_response
 from clearweight.service.rest.patience import bound
 
 Exposition = Callable[[str], tuple[bytes, str]]
@@ -32,7 +32,7 @@ def create_app(plane: Dataplane, metrics: Exposition | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(HTTPException, answer_http_error)
     table = _Rest(plane, metrics).table()
     paths: dict[str, dict[str, object]] = {}
     for row in table:
@@ -200,13 +200,6 @@ class _Rest:
 
 def _path(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
-
-
-async def _http_error(request: Request, error: Exception) -> Response:
-    del request
-    if not isinstance(error, HTTPException):
-        return error_response(error)
-    return error_body(error.status_code, f"{error.detail}.", dict(error.headers or {}))
 
 
 def _json(value: object) -> Response:

@@ -55,6 +55,7 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
         try:
             while (task := await running.get()) is not None:
                 yield await task
+            await reader  # what ended the requests, if it was no end: a message that could not be read
         finally:
             reader.cancel()
             for left in (task, *(running.get_nowait() for _ in range(running.qsize()))):

@@ -8,9 +8,10 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from clearweight.service.access import Access
 from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.errors import LoadError
-from clearweight.service.rpc.errors import ErrorInterceptor
+from clearweight.service.rpc.edge import Edge
 from clearweight.service.rpc.explain import ExplainServicer
 from clearweight.service.rpc.generated import (
     explain_pb2,
@@ -28,6 +29,8 @@ SERVICES = (
 _ADD_INFERENCE: Any = open_inference_pb2_grpc.add_GRPCInferenceServiceServicer_to_server
 _ADD_EXPLAIN: Any = explain_pb2_grpc.add_ExplainServiceServicer_to_server
 _FRAME = 64 * 1024
+_STREAMS = 128
+"""Calls that one connection may run at a time."""
 _HEALTH_SECONDS = 1.0
 
 
@@ -38,18 +41,35 @@ class RpcServer:
     ----------
     address : str
         ``host:port``; port 0 takes a free one, told by ``port``.
+    edge : Edge, optional
+        What every call passes; default one that lets everyone in.
+    credentials : ServerCredentials, optional
+        With them the port speaks TLS and nothing else.
+    connections : int
+        Most connections at a time.
     """
 
-    def __init__(self, plane: Dataplane, address: str) -> None:
+    def __init__(
+        self,
+        plane: Dataplane,
+        address: str,
+        edge: Edge | None = None,
+        *,
+        credentials: grpc.ServerCredentials | None = None,
+        connections: int = 1000,
+    ) -> None:
         self._plane = plane
         # A message is a body and a little framing; both transports share one limit.
         longest = plane.engine.options.limits.body_bytes + _FRAME
         self._server = grpc.aio.server(
-            interceptors=(ErrorInterceptor(),),
+            interceptors=(edge or Edge(Access()),),
             options=[
                 ("grpc.max_receive_message_length", longest),
                 ("grpc.max_send_message_length", longest),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_allowed_incoming_connections", connections),
+                ("grpc.max_concurrent_streams", _STREAMS),
+                ("grpc.server_handshake_timeout_ms", 10_000),
             ],
         )
         _ADD_INFERENCE(InferenceServicer(plane), self._server)
@@ -60,7 +80,10 @@ class RpcServer:
             (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
         try:
-            self.port = self._server.add_insecure_port(address)
+            if credentials is None:
+                self.port = self._server.add_insecure_port(address)
+            else:
+                self.port = self._server.add_secure_port(address, credentials)
         except RuntimeError as error:
             raise LoadError(f"Cannot listen for gRPC on {address}: {error}.") from error
         self._reporter: asyncio.Task[None] | None = None

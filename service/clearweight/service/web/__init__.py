@@ -1,5 +1,5 @@
 """The page for people: a model's card, a place to try it, its drift as it happens. No build step, works offline."""
 
-from clearweight.service.web.routes import routes
+from clearweight.service.web.routes import is_static, routes
 
-__all__ = ["routes"]
+__all__ = ["is_static", "routes"]

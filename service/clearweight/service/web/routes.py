@@ -11,6 +11,7 @@ from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import NotFoundError
 from clearweight.service.web.card import card
 
+CARD = "/web/card/"
 FILES = Path(__file__).parent / "static"
 
 
@@ -45,6 +46,11 @@ def routes(engine: Engine) -> list[BaseRoute]:
     return [
         Route("/", page),
         Route("/docs", docs),
-        Route("/web/card/{model}", model_card),
+        Route(CARD + "{model}", model_card),
         Mount("/web", StaticFiles(directory=FILES)),
     ]
+
+
+def is_static(path: str) -> bool:
+    """Whether a path is the page itself or one of its files: the same for everyone, no model's data in them."""
+    return path in ("/", "/docs") or (path.startswith("/web/") and not path.startswith(CARD))

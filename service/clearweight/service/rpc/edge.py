@@ -1,0 +1,209 @@
+"""What every call passes on its way in and out, whatever its method: identity, admission, errors, its line in the log.
+
+One interceptor wraps every method of every service, so that none can be without it. It takes messages as bytes and
+reads them itself: an unknown caller's message is never parsed, and a malformed one is the caller's mistake.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from clearweight.service.access import Access, Role
+from clearweight.service.core.context import CURRENT, RequestContext
+from clearweight.service.core.errors import (
+    ForbiddenError,
+    InvalidRequestError,
+    ServiceError,
+    UnsupportedError,
+    internal,
+)
+from clearweight.service.log import log_request
+from clearweight.service.rpc.errors import code_of
+
+_INFERENCE = "/inference.GRPCInferenceService/"
+HEALTH = frozenset(
+    {
+        "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/List",
+        "/grpc.health.v1.Health/Watch",
+        f"{_INFERENCE}ServerLive",
+        f"{_INFERENCE}ServerReady",
+    }
+)
+ADMIN = frozenset(f"{_INFERENCE}Repository{verb}" for verb in ("Index", "ModelLoad", "ModelUnload"))
+UNKNOWN_METHOD = "unknown"
+_OURS = frozenset({"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"})
+
+Finished = Callable[[RequestContext, str, int | str, bool], None]
+"""(context, protocol, status, failed): told of every call at its end, for traces."""
+
+
+class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
+    """The layer.
+
+    Parameters
+    ----------
+    access : Access
+        Who may call what.
+    admin : bool
+        Whether the repository verbs answer at all; they always take an administrator's token.
+    finished : callable, optional
+        Told of every call at its end.
+    """
+
+    def __init__(self, access: Access, *, admin: bool = False, finished: Finished | None = None) -> None:
+        self._access, self._admin = access, admin
+        self.finished = finished
+        self._wrapped: dict[str, Any] = {}
+
+    async def intercept_service(
+        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
+    ) -> Any:
+        """Return the method's handler behind this layer; wrapped once per method."""
+        method = handler_call_details.method
+        wrapped = self._wrapped.get(method)
+        if wrapped is None:
+            handler = await continuation(handler_call_details)
+            if handler is None:
+                # As a stream, which reads nothing before it answers; not kept, as callers make up names without end.
+                return grpc.stream_stream_rpc_method_handler(self._unknown(method))
+            wrapped = self._wrapped[method] = self._wrap(method, handler)
+        return wrapped
+
+    def admit(self, method: str, authorization: str | None) -> None:
+        """Refuse who may not call this method.
+
+        Raises
+        ------
+        UnauthenticatedError, ForbiddenError
+        """
+        needed = Role.USER
+        if method in HEALTH:
+            needed = self._access.health
+        elif method in ADMIN:
+            needed = Role.ADMIN
+            if not self._admin:
+                raise ForbiddenError("The repository verbs are switched off.")
+        self._access.demand(needed, authorization)
+
+    def _unknown(self, method: str) -> Any:
+        async def refuse(_: AsyncIterator[bytes], context: Any) -> None:
+            async with _Call(self, method, context, UNKNOWN_METHOD):
+                raise UnsupportedError("This service has no such method.")
+
+        return refuse
+
+    def _wrap(self, method: str, handler: Any) -> Any:
+        async def unary_unary(message: bytes, context: Any) -> bytes:
+            async with _Call(self, method, context) as call:
+                request = call.read(handler.request_deserializer, message)
+                reply = await handler.unary_unary(request, context)
+                return call.write(handler.response_serializer, reply)
+
+        async def unary_stream(message: bytes, context: Any) -> None:
+            async with _Call(self, method, context) as call:
+                replies = handler.unary_stream(call.read(handler.request_deserializer, message), context)
+                if not hasattr(replies, "__aiter__"):
+                    await replies  # it writes for itself, as the health service does
+                    return
+                async for reply in replies:
+                    await context.write(reply)
+
+        async def stream_stream(messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+            async with _Call(self, method, context) as call:
+                requests = (call.read(handler.request_deserializer, message) async for message in messages)
+                async for reply in handler.stream_stream(requests, context):
+                    yield call.write(handler.response_serializer, reply)
+
+        if handler.unary_unary is not None:
+            return grpc.unary_unary_rpc_method_handler(unary_unary)
+        if handler.unary_stream is not None:
+            return grpc.unary_stream_rpc_method_handler(unary_stream, None, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(stream_stream)
+
+
+class _Call:
+    """One call, from its metadata to its code."""
+
+    __slots__ = ("_began", "_context", "_edge", "_method", "_received", "_request", "_route", "_sent")
+
+    def __init__(self, edge: Edge, method: str, context: Any, route: str = "") -> None:
+        self._edge, self._method, self._context, self._route = edge, method, context, route or method
+        self._received = self._sent = 0
+        self._began = time.perf_counter()
+
+    async def __aenter__(self) -> Self:
+        metadata = dict(self._context.invocation_metadata())
+        request = RequestContext.arrive(
+            _text(metadata.get("x-request-id")), _text(metadata.get("traceparent"))
+        )
+        request.route = self._route
+        self._request = request
+        CURRENT.set(request)  # a call has a task, and so a context, of its own
+        self._context.set_trailing_metadata(
+            (("x-request-id", request.request_id), ("traceparent", request.traceparent))
+        )
+        try:
+            self._edge.admit(self._method, _text(metadata.get("authorization")))
+        except ServiceError as error:
+            await self._refuse(error)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, grpc.aio.AbortError):
+            self._close(_code(self._context))
+        elif isinstance(error, Exception):
+            await self._refuse(error)
+        else:
+            self._close("CANCELLED")
+
+    async def _refuse(self, error: Exception) -> None:
+        if not isinstance(error, ServiceError):
+            error = internal(error)
+        code = code_of(error)
+        self._close(code.name)
+        await self._context.abort(code, str(error))
+
+    def _close(self, status: str) -> None:
+        failed = status in _OURS
+        seconds = time.perf_counter() - self._began
+        sizes = (self._received, self._sent)
+        log_request(self._request, "grpc", "POST", status, seconds, sizes, failed=failed)
+        if self._edge.finished is not None:
+            self._edge.finished(self._request, "grpc", status, failed)
+
+    def read(self, parse: Callable[[bytes], Any], message: bytes) -> Any:
+        """Parse a message.
+
+        Raises
+        ------
+        InvalidRequestError
+            It is none of this method's.
+        """
+        self._received += len(message)
+        try:
+            return parse(message)
+        except Exception as error:
+            raise InvalidRequestError(f"The message is no request of {self._method}.") from error
+
+    def write(self, serialize: Callable[[Any], bytes], reply: Any) -> bytes:
+        """Write a reply."""
+        written = serialize(reply)
+        self._sent += len(written)
+        return written
+
+
+def _code(context: Any) -> str:
+    code = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return code.name
+    return next((known.name for known in grpc.StatusCode if known.value[0] == code), "OK")
+
+
+def _text(value: str | bytes | None) -> str | None:
+    return value.decode("latin-1") if isinstance(value, bytes) else value
