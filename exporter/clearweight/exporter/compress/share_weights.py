@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
-from torch import nn
+from torch import Generator, nn
 
 from clearweight.exporter.compress.constraint import (
     SharedCodebook,
@@ -36,6 +36,8 @@ class ShareWeightsConfig(BaseModel):
         pattern matches is not shared). ``bits`` give ``2^bits - 1`` centroids: one code stands for zero.
     initialisation : ``linear`` spaces the centroids evenly from minimum to maximum
     iterations : at most so many rounds of k-means
+    importance : ``fisher`` weighs each squared error by what it does to the answer (Gao et al., ICML 2019)
+    statistic_samples : how many fitting samples the importance is measured on
     fine_tune : trains the centroids; None leaves them where k-means put them
     """
 
@@ -44,6 +46,8 @@ class ShareWeightsConfig(BaseModel):
     bits: Bits | dict[str, Bits]
     initialisation: Literal["linear", "density"] = "linear"
     iterations: PositiveInt = 100
+    importance: Literal["equal", "fisher"] = "equal"
+    statistic_samples: PositiveInt = 1000
     fine_tune: FineTuning | None = None
 
 
@@ -59,30 +63,36 @@ def initial_centroids(values: NDArray[np.float64], k: int, initialisation: str) 
 
 
 def kmeans_1d(
-    values: NDArray[np.float64], centroids: NDArray[np.float64], iterations: int
+    values: NDArray[np.float64],
+    centroids: NDArray[np.float64],
+    iterations: int,
+    weights: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Lloyd's algorithm on the line, exact in each round.
 
     Sorted values split at the midpoints between sorted centroids, so a round costs one binary search per centroid
-    and differences of one cumulative sum. An empty cluster keeps its centroid where it is.
+    and differences of cumulative sums. A cluster without weight keeps its centroid where it is.
 
     Parameters
     ----------
     values : (n,) ; centroids : (k,)
+    weights : (n,) what a squared error costs (Gao et al., ICML 2019); None is 1 for all
 
     Returns
     -------
     (k,) sorted centroids; stops when none moves
     """
-    ordered = np.sort(values)
-    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    mass = np.ones_like(ordered) if weights is None else weights[order]
+    masses = np.concatenate([[0.0], np.cumsum(mass)])
+    sums = np.concatenate([[0.0], np.cumsum(mass * ordered)])
     now = np.sort(centroids)
     for _ in range(iterations):
         edges = np.searchsorted(ordered, (now[1:] + now[:-1]) / 2)
         bounds = np.concatenate([[0], edges, [len(ordered)]])
-        counts = np.diff(bounds)
-        means = (sums[bounds[1:]] - sums[bounds[:-1]]) / np.maximum(counts, 1)
-        moved = np.where(counts > 0, means, now)
+        held = np.diff(masses[bounds])
+        moved = np.divide(np.diff(sums[bounds]), held, out=now.copy(), where=held > 0)
         if np.array_equal(moved, now):
             break
         now = moved
@@ -95,9 +105,13 @@ def nearest(values: NDArray[np.float64], centroids: NDArray[np.float64]) -> NDAr
 
 
 def share(
-    weight: NDArray[np.float32], bits: int, initialisation: str, iterations: int
+    weight: NDArray[np.float32],
+    bits: int,
+    initialisation: str,
+    iterations: int,
+    importance: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Cluster the non-zero entries of one tensor.
+    """Cluster the non-zero entries of one tensor, weighted by ``importance`` of the tensor's shape.
 
     Returns
     -------
@@ -111,7 +125,7 @@ def share(
         return np.zeros(1, dtype=np.float32), indices
     k = min(2**bits - 1, len(np.unique(values)))
     start = initial_centroids(values, k, initialisation)
-    centroids = kmeans_1d(values, start, iterations)
+    centroids = kmeans_1d(values, start, iterations, None if importance is None else importance[alive])
     used, members = np.unique(nearest(values, centroids), return_inverse=True)
     indices[alive] = members + 1
     return centroids[used].astype(np.float32), indices
@@ -152,9 +166,19 @@ class ShareWeights:
     def apply(self, model: nn.Module, bench: Workbench) -> None:
         """Share and fine-tune ``model`` in place."""
         config = self.config
+        worth: dict[str, torch.Tensor] = {}
+        if config.importance == "fisher":
+            draws = Generator().manual_seed(bench.runtime.seed + 2)
+            worth = bench.importance(model, frozenset({"fisher"}), config.statistic_samples, draws)["fisher"]
         for name, bits in bits_of(config, model).items():
             value = value_of(model, name).detach()
-            centroids, indices = share(value.cpu().numpy(), bits, config.initialisation, config.iterations)
+            centroids, indices = share(
+                value.cpu().numpy(),
+                bits,
+                config.initialisation,
+                config.iterations,
+                worth[name].double().numpy() if name in worth else None,
+            )
             put_codebook(
                 model,
                 name,

@@ -36,9 +36,10 @@ class Workbench:
     ) -> Importance:
         """Collect the wanted statistics of ``model`` in one walk over ``count`` drawn samples.
 
-        The explained class is the reference's, as everywhere.
+        The inputs carry the objective's noise, and the explained class is the reference's, as in fine-tuning.
         """
-        samples = chosen(self.samples, count, draws)
+        drawn = chosen(self.samples, count, draws)
+        samples = Samples(self.objective.noisy(drawn.inputs, draws), drawn.labels)
         with torch.no_grad():
             targets = self.objective.reference.cpu()(samples.inputs).argmax(1)
         return importance(model, samples, wanted, draws, targets=targets)

@@ -59,14 +59,16 @@ class Objective:
         labels : (n,) int64
         generator : randomness of the terms that draw (SSWA)
         """
-        if self.input_noise:
-            inputs = self._noisy(inputs, generator)
+        inputs = self.noisy(inputs, generator)
         aim = view(self.reference, self.reference, inputs, self.needs, keep_graph=False)
         own = view(student, forward, inputs, self.needs, target=aim.logits.argmax(1), keep_graph=True)
         batch = Batch(labels=labels, student=own, reference=aim)
         losses = [term.weight * term.loss(batch, generator) for term in self.terms]
         return reduce(lambda total, loss: total + loss, losses)
 
-    def _noisy(self, inputs: Tensor, generator: Generator) -> Tensor:
+    def noisy(self, inputs: Tensor, generator: Generator) -> Tensor:
+        """Return ``inputs`` as the objective sees them: with noise drawn from ``generator``, if there is any."""
+        if not self.input_noise:
+            return inputs
         spread = torch.rand(len(inputs), *[1] * (inputs.ndim - 1), generator=generator) * self.input_noise
         return inputs + (torch.randn(inputs.shape, generator=generator) * spread).to(inputs.device)
