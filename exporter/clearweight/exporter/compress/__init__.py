@@ -1,6 +1,9 @@
 """Compression methods: each puts a constraint on tensors and fine-tunes under the one objective."""
 
+from clearweight.exporter.compress.closed_form_refit import ClosedFormRefit, ClosedFormRefitConfig
 from clearweight.exporter.compress.constraint import Constraint, PruneMask, SharedCodebook, coded_tensors
+from clearweight.exporter.compress.dense_sparse_dense import DenseSparseDense, DenseSparseDenseConfig
+from clearweight.exporter.compress.dynamical_isometry import DynamicalIsometry, DynamicalIsometryConfig
 from clearweight.exporter.compress.entropy_constrained import EntropyConstrained, EntropyConstrainedConfig
 from clearweight.exporter.compress.half_precision import HalfPrecision, HalfPrecisionConfig
 from clearweight.exporter.compress.prune import Prune, PruneConfig
@@ -9,7 +12,10 @@ from clearweight.exporter.compress.step import Step, Workbench
 
 # Every method a recipe may name.
 METHODS = {
+    "dense_sparse_dense": DenseSparseDense,
     "prune": Prune,
+    "closed_form_refit": ClosedFormRefit,
+    "dynamical_isometry": DynamicalIsometry,
     "share_weights": ShareWeights,
     "entropy_constrained": EntropyConstrained,
     "half_precision": HalfPrecision,
@@ -21,6 +27,12 @@ CONSTRAINTS: dict[str, type[Constraint]] = {c.kind: c for c in (PruneMask, Share
 __all__ = [
     "CONSTRAINTS",
     "METHODS",
+    "ClosedFormRefit",
+    "ClosedFormRefitConfig",
+    "DenseSparseDense",
+    "DenseSparseDenseConfig",
+    "DynamicalIsometry",
+    "DynamicalIsometryConfig",
     "EntropyConstrained",
     "EntropyConstrainedConfig",
     "HalfPrecision",
