@@ -59,7 +59,8 @@ def orthogonal(weight: Tensor, gain: float) -> Tensor:
     wide = matrix.shape[0] < matrix.shape[1]
     q, r = torch.linalg.qr(matrix.T if wide else matrix)
     q = q * torch.where(r.diagonal() < 0, -1.0, 1.0)
-    return (gain * (q.T if wide else q)).reshape(weight.shape)
+    result: Tensor = (gain * (q.T if wide else q)).reshape(weight.shape)
+    return result
 
 
 def nearly_orthogonal(weight: Tensor, mask: Tensor, gain: float, iterations: int, rate: float) -> Tensor:
@@ -71,8 +72,7 @@ def nearly_orthogonal(weight: Tensor, mask: Tensor, gain: float, iterations: int
     for _ in range(iterations):
         matrix = (free * mask).flatten(1)
         loss = ((matrix @ matrix.T if rows else matrix.T @ matrix) - aim).square().sum()
-        optimizer.zero_grad()
-        loss.backward()
+        (free.grad,) = torch.autograd.grad(loss, free)
         optimizer.step()
     return (free * mask).detach()
 
