@@ -33,8 +33,9 @@ def _device(name: str) -> str:
     return f'instance="clearweight:8080", device="{name}"'
 
 
-def _alarm(which: str, metric: str) -> str:
-    return f'clearweight_attribution_drift_alarm{{{which}, model="m", version="1", metric="{metric}"}}'
+def _alarm(which: str, metric: str, label: str = "all") -> str:
+    chart = f'metric="{metric}", detector="ewma", class="{label}"'
+    return f'clearweight_attribution_drift_alarm{{{which}, model="m", version="1", {chart}}}'
 
 
 def _rows(what: str, labels: str) -> str:
@@ -121,7 +122,7 @@ CASES = (
     ),
     Case(
         "ClearweightAttributionDrift",
-        {_alarm(ON, "pooled_cosine"): "0x20 1x40", _alarm(ON, "disagreement"): "0x60"},
+        {_alarm(ON, "pooled_cosine", "cat"): "0x20 1x40", _alarm(ON, "pooled_cosine"): "0x60"},
         VERSION,
         {_alarm(ON, "pooled_cosine"): "0x37 1x2 0x30", _alarm(ON, "disagreement"): "0x60"},
     ),
