@@ -70,7 +70,7 @@ def test_missing_data_says_what_was_looked_for(tmp_path):
         list(run(tmp_path, quick=True))
 
 
-@pytest.mark.parametrize("network", ["lenet_300_100", "lenet_5"])
+@pytest.mark.parametrize("network", ["lenet_300_100", "lenet_5", "ecg_1d"])
 def test_the_unmatched_control_differs_from_the_matched_recipe_in_its_objective_alone(network):
     matched, control = (load_recipe(FOLDER / network / f"{name}.yaml") for name in (RECIPES[2], RECIPES[1]))
 

@@ -84,6 +84,41 @@ ELEMENTS = [
         free=(),
     ),
 ]
+ONCE = np.array([[[0, 2, 1], [1, 0, 2]], [[2, 1, 0], [0, 2, 1]]])  # along axis 1 no place twice
+
+
+def scattered(reduction):
+    def elements(x, u):
+        index = torch.tensor(ONCE)
+        return x.scatter_add(1, index, u) if reduction == "add" else x.scatter(1, index, u)
+
+    def places(x, u):
+        y = x.clone()
+        y[[0, 1], [1, 2]] = u + (x[[0, 1], [1, 2]] if reduction == "add" else 0)
+        return y
+
+    attrs = {} if reduction == "none" else {"reduction": reduction}
+    return [
+        Case(
+            "ScatterElements",
+            ((2, 3, 3), (2, 2, 3)),
+            {"axis": 1, **attrs},
+            settings={1: ONCE},
+            oracle=elements,
+            free=(),
+        ),
+        Case(
+            "ScatterND",
+            ((2, 3, 4), (2, 4)),
+            attrs,
+            settings={1: ints([0, 1], [1, 2])},
+            oracle=places,
+            free=(),
+        ),
+    ]
+
+
+SCATTERED = [case for reduction in ("none", "add") for case in scattered(reduction)]
 TRIANGLES = [
     Case("Trilu", ((2, 4, 5),), oracle=torch.triu),
     Case("Trilu", ((2, 4, 5),), {"upper": 0}, settings={1: np.array(-1)}, oracle=lambda x: torch.tril(x, -1)),
@@ -202,6 +237,7 @@ ARRAY_CASES = [
     *SPLIT,
     *GATHER,
     *ELEMENTS,
+    *SCATTERED,
     *TRIANGLES,
     *CUMULATIVE,
     *RESIZE,

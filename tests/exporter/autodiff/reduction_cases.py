@@ -109,7 +109,26 @@ def group_norm(shape, groups, opset, **attrs):
     )
 
 
+def local_response(shape, size, **attrs):
+    given = {"alpha": 1e-4, "beta": 0.75, "bias": 1.0} | attrs
+
+    def run(x):
+        before = (size - 1) // 2
+        squares = x**2
+        total = torch.zeros_like(x)
+        for channel in range(x.shape[1]):
+            window = slice(max(0, channel - before), channel - before + size)
+            total[:, channel] = squares[:, window].sum(1)
+        return x / (given["bias"] + given["alpha"] / size * total) ** given["beta"]
+
+    return Case("LRN", (shape,), {"size": size, **attrs}, oracle=run, tol=1e-6)
+
+
 NORMS = [
+    local_response((2, 7, 4, 5), 5, alpha=0.5),
+    local_response((2, 6, 3, 3), 4, alpha=2.0, beta=0.5, bias=2.0),  # an even window leans forward
+    local_response((2, 3, 2, 4), 1, alpha=1.0),
+    local_response((2, 3, 4, 4), 5),  # wider than there are channels
     layer_norm((2, 3, 8), -1),
     layer_norm((2, 3, 8), -1, bias=False, epsilon=0.1),
     layer_norm((2, 3, 4, 5), -2),

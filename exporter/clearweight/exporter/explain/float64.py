@@ -3,9 +3,9 @@
 ONNX Runtime has no float64 convolution, so the twin runs on ``onnx.reference``, whose faults it goes round (onnx
 1.23): transposed convolutions crash with groups and take minutes without, so convolutions are done in
 ``float64_convolution``; MaxPool of stride 1 returns wrong Indices, so it takes the path of the other strides;
-GroupNormalization has one scale per group at every opset, and Erf is rounded to single precision, so both are computed
-here. Resize was right but slow before onnx 1.23, so whole repetition, the only kind that gradients emit, is done by
-numpy.
+GroupNormalization has one scale per group at every opset, Erf is rounded to single precision and LRN fills as many
+channels as there are rows, so all three are computed here. Resize was right but slow before onnx 1.23, so whole
+repetition, the only kind that gradients emit, is done by numpy.
 """
 
 import math
@@ -84,7 +84,26 @@ class _Erf(OpRun):
 
 
 _Erf.__name__ = "Erf"
-_OPERATORS: list[Any] = [_MaxPool, _Resize, _GroupNormalization, _Erf, *CONVOLUTION, *ROUNDING]
+
+
+class _LRN(OpRun):
+    """Local response normalisation for every channel."""
+
+    op_domain = ""
+
+    def _run(
+        self, x: NDArray[Any], alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0, size: int = 1
+    ) -> tuple[NDArray[Any]]:
+        before = (size - 1) // 2
+        squares = np.zeros_like(x)
+        for channel in range(x.shape[1]):
+            window = slice(max(0, channel - before), channel - before + size)
+            squares[:, channel] = (x[:, window] ** 2).sum(axis=1)
+        return (x / (bias + alpha / size * squares) ** beta,)
+
+
+_LRN.__name__ = "LRN"
+_OPERATORS: list[Any] = [_MaxPool, _Resize, _GroupNormalization, _Erf, _LRN, *CONVOLUTION, *ROUNDING]
 
 _SINGLE, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 

@@ -87,6 +87,7 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     ("RMSNormalization", (23,), normalization.rms_normalization_vjp),
     ("InstanceNormalization", (6, 22), normalization.instance_normalization_vjp),
     ("GroupNormalization", (18, 21), normalization.group_normalization_vjp),
+    ("LRN", (13,), normalization.local_response_normalization_vjp),
     ("Softmax", (13,), softmax.softmax_vjp),
     ("LogSoftmax", (13,), softmax.log_softmax_vjp),
     # pooling
@@ -123,6 +124,8 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     ("Gather", (13,), indexing.gather_vjp),
     ("GatherElements", (13,), indexing.gather_elements_vjp),
     ("GatherND", (13,), indexing.gather_nd_vjp),
+    ("ScatterElements", (16, 18), indexing.scatter_elements_vjp),
+    ("ScatterND", (16, 18), indexing.scatter_nd_vjp),
     ("Trilu", (14,), indexing.trilu_vjp),
     ("CumSum", (14,), indexing.cum_sum_vjp),
     # quantization

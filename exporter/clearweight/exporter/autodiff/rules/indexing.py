@@ -62,6 +62,37 @@ def gather_nd_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     return emit.op("ScatterND", emit.zeros_like(x), indices, dy, reduction="add"), None
 
 
+def scatter_elements_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x with y[i] = u, element by element along an axis;  dx = dy with dx[i] = 0,  du = dy[i]``.
+
+    With reduction ``add``, ``y[i] += u;  dx = dy``. No place may be written twice unless it is added to.
+    """
+    x, indices, updates = node.inputs
+    axis = int(node.attributes.get("axis", 0))
+    dx = dy
+    if not _adds(emit, node) and node.wants(0):
+        dx = emit.op("ScatterElements", dy, indices, emit.zeros_like(updates), axis=axis)
+    du = emit.op("GatherElements", dy, indices, axis=axis) if node.wants(2) else None
+    return emit.graph.narrow(dx, emit.shape(x)), None, du
+
+
+def scatter_nd_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x with y[i] = u, i a list of places;  dx = dy with dx[i] = 0,  du = dy[i]``; ``add`` as above."""
+    x, indices, updates = node.inputs
+    dx = dy
+    if not _adds(emit, node) and node.wants(0):
+        dx = emit.op("ScatterND", dy, indices, emit.zeros_like(updates))
+    du = emit.op("GatherND", dy, indices) if node.wants(2) else None
+    return emit.graph.narrow(dx, emit.shape(x)), None, du
+
+
+def _adds(emit: Emit, node: Node) -> bool:
+    reduction = str(node.attributes.get("reduction", "none"))
+    if reduction not in ("none", "add"):
+        emit.unsupported(node, f"reduction is {reduction!r}")
+    return reduction == "add"
+
+
 def trilu_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = the upper or lower triangle of x;  dx = the same triangle of dy``."""
     upper = int(node.attributes.get("upper", 1))

@@ -7,6 +7,8 @@ instance and group norm (Ba et al., arXiv 1607.06450, and its relatives) have th
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.walker import Gradients
@@ -106,6 +108,37 @@ def group_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     r = _inverse_deviation(emit, centred, axes, float(node.attributes.get("epsilon", 1e-5)))
     dx = _normalised_gradient(emit, emit.op("Mul", dyg, shaped), centred, r, axes)
     return emit.reshape_like(dx, x), None, None
+
+
+def local_response_normalization_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x t^-b, t = k + a/n W(x^2);  dx = dy t^-b - 2 a b / n x W'(dy x t^(-b-1))``.
+
+    W sums over a window of n channels and W' is its transpose (Krizhevsky et al., NeurIPS 2012, section 3.3).
+    """
+    (x,) = node.inputs
+    size = int(node.attributes["size"])
+    alpha, beta, bias = (
+        float(node.attributes.get(name, default))
+        for name, default in (("alpha", 1e-4), ("beta", 0.75), ("bias", 1.0))
+    )
+    before = (size - 1) // 2
+    squares = _over_channels(emit, emit.op("Mul", x, x), size, before)
+    t = emit.op("Add", emit.op("Mul", squares, emit.number(alpha / size, x)), emit.number(bias, x))
+    scaled = emit.op("Mul", dy, emit.op("Pow", t, emit.number(-beta, x)))
+    crossed = _over_channels(emit, emit.op("Div", emit.op("Mul", scaled, x), t), size, size - 1 - before)
+    rest = emit.op("Mul", emit.op("Mul", x, crossed), emit.number(2.0 * alpha * beta / size, x))
+    return (emit.op("Sub", scaled, rest),)
+
+
+def _over_channels(emit: Emit, value: str, size: int, before: int) -> str:
+    """Sum over ``size`` neighbouring channels, ``before`` of them in front, by a convolution along the channels."""
+    beyond = [0] * (emit.rank(value) - 2)
+    ones = emit.number(np.ones((1, 1, size, *(1 for _ in beyond))), value)
+    axis = emit.ints([1])
+    summed = emit.op(
+        "Conv", emit.op("Unsqueeze", value, axis), ones, pads=[before, *beyond, size - 1 - before, *beyond]
+    )
+    return emit.graph.narrow(emit.op("Squeeze", summed, axis), emit.shape(value))
 
 
 def _mean(emit: Emit, value: str, axes: Sequence[int]) -> str:
