@@ -9,6 +9,7 @@ from contextlib import suppress
 from math import prod
 
 import uvloop
+from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from clearweight.artifact import Manifest, TensorSpec
@@ -107,7 +108,11 @@ async def _run(
     front = guarded(app, guards.access, bounds, static=web.is_static, origins=settings.cors_origins)
     rest = [listener(front, settings.host, settings.http_port)]
     if guards.admin is not None:
-        back = guarded(create_admin_app(plane), guards.admin, bounds, role=Role.ADMIN)
+        # The page as well, with all it calls: here it may show the inputs that came with a model.
+        stored = [*web.canary_routes(plane.engine), Mount("/", app)]
+        back = guarded(
+            create_admin_app(plane, stored), guards.admin, bounds, role=Role.ADMIN, static=web.is_static
+        )
         rest.append(listener(back, settings.admin_host, settings.admin_port or 0))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     rpc = RpcServer(

@@ -7,6 +7,7 @@ import httpx
 import numpy as np
 import pytest
 
+from clearweight.artifact import Artifact
 from clearweight.service import Engine
 from tests.service.conftest import start_server, stop_server
 
@@ -208,3 +209,23 @@ def test_the_documentation_lists_every_path(browser, site):
     found.close()
 
     assert shown == set(json.loads(httpx.get(f"{site}/openapi.json").text)["paths"])
+
+
+def test_an_administrator_gives_a_token_and_picks_a_probe(browser, models):
+    token = "admin-token-0123456789"
+    server = start_server(models, admin_port=0, admin_tokens=token)
+    found = browser.new_page()
+    found.goto(f"http://127.0.0.1:{server.admin_port}/")
+    found.wait_for_selector("#access:not([hidden])")
+    found.fill("#token", token)
+    found.press("#token", "Enter")
+    found.wait_for_selector("#canary-row:not([hidden])")
+    found.select_option("#canary", value="2")
+    settled(found)
+    shown = found.locator("#prediction").inner_text()
+    found.close()
+    stop_server(server)
+
+    logits = Artifact.open(models / "tiny" / "10").canaries().logits_compressed[2].astype(np.float64)
+    share = (np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()).max()
+    assert f"{100 * share:.2f} %" in shown

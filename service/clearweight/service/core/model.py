@@ -67,14 +67,14 @@ class Model:
         self._explainers: dict[str, Session] = {}
         self._drawn: dict[str, tuple[tuple[int, ...], dict[str, NDArray[np.float32]]]] = {}
         self._loading = threading.Lock()
-        self._canaries = artifact.canaries()
-        self.fidelity: FidelityReport = check_fidelity(manifest.fidelity, self._canaries)
+        self.canaries = artifact.canaries()
+        self.fidelity: FidelityReport = check_fidelity(manifest.fidelity, self.canaries)
         self._seconds_per_row: dict[str, float] = {}  # of the network; by method, and "" for predict
         self.joins_rows = all(spec.shape[:1] == (-1,) for spec in (*manifest.inputs, *manifest.outputs))
         self.integrity: IntegrityReport
         try:
             self.self_test()
-            if self._canaries.count:
+            if self.canaries.count:
                 self._time()
         except Exception as error:  # canaries that do not fit the graph end in as many classes
             raise LoadError(f"The self-test of {self.name!r} cannot run: {error}") from error
@@ -217,7 +217,7 @@ class Model:
 
     def self_test(self) -> IntegrityReport:
         """Run the canaries and compare with the stored answers of this variant; remembers and returns the report."""
-        canaries, method = self._canaries, self.manifest.default_explainer
+        canaries, method = self.canaries, self.manifest.default_explainer
         reference = self.manifest.variant == "reference"
         expected = canaries.logits_reference if reference else canaries.logits_compressed
         stored = canaries.maps_reference if reference else canaries.maps_compressed
@@ -260,7 +260,7 @@ class Model:
     def _time(self) -> None:
         # Warm single rows, the smallest unit of work: every run leaves its time behind, and that decides whether a
         # request is worth a change of threads.
-        feed = self._canary_feed(self._canaries, 1)
+        feed = self._canary_feed(self.canaries, 1)
         target = np.array([-1], dtype=np.int64)
         for _ in range(_WARM_RUNS):
             self.predict(feed, stage="canary")

@@ -9,6 +9,7 @@ from starlette.staticfiles import StaticFiles
 
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import NotFoundError
+from clearweight.service.web.canaries import CANARIES
 from clearweight.service.web.card import card
 
 CARD = "/web/card/"
@@ -53,4 +54,4 @@ def routes(engine: Engine) -> list[BaseRoute]:
 
 def is_static(path: str) -> bool:
     """Whether a path is the page itself or one of its files: the same for everyone, no model's data in them."""
-    return path in ("/", "/docs") or (path.startswith("/web/") and not path.startswith(CARD))
+    return path in ("/", "/docs") or (path.startswith("/web/") and not path.startswith((CARD, CANARIES)))

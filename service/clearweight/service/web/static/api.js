@@ -30,6 +30,8 @@ const model = (name) => `v2/models/${encodeURIComponent(name)}`;
 
 export const models = async () => (await call("v2/models")).models;
 export const card = (name) => call(`web/card/${encodeURIComponent(name)}`);
+// The artifact's own probes: only the admin port has them.
+export const canaries = (name) => call(`web/canaries/${encodeURIComponent(name)}`).catch(() => ({ inputs: [] }));
 export const health = (name) => call(`${model(name)}/drift`);
 
 // One row, explained. Returns outputs by name, parameters, and the time it took here.

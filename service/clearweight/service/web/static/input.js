@@ -74,6 +74,22 @@ export class Source {
     }
   }
 
+  // Raw values as they are, such as those of a probe.
+  put(raw) {
+    const { kind, channels, height, width } = this.layout;
+    const shown = Float32Array.from(raw, (v) => v * this.card.raw.scale);
+    if (kind === "image") {
+      const image = this.context.createImageData(width, height);
+      const area = height * width;
+      for (let i = 0; i < area; i += 1) {
+        const colour = [0, 1, 2].map((c) => 255 * shown[channels === 3 ? c * area + i : i]);
+        image.data.set([...colour, 255], 4 * i);
+      }
+      this.context.putImageData(image, 0, 0);
+    }
+    this.onChange({ tensor: this.#tensor(raw), layout: this.layout, shown });
+  }
+
   async #picture(bitmap) {
     const { width, height } = this.layout;
     const factor = Math.max(width / bitmap.width, height / bitmap.height);

@@ -163,6 +163,17 @@ function aboutMethod() {
     : "";
 }
 
+async function offerCanaries(name) {
+  const { inputs } = await api.canaries(name);
+  byId("canary-row").hidden = inputs.length === 0;
+  byId("canary").replaceChildren(element("option", { value: "" }, "none"),
+    ...inputs.map((_, index) => element("option", { value: index }, `${index + 1}`)));
+  byId("canary").onchange = () => {
+    const chosen = inputs[byId("canary").value];
+    if (chosen) source.put(chosen);
+  };
+}
+
 async function use(name) {
   try {
     const card = await api.card(name);
@@ -171,6 +182,7 @@ async function use(name) {
     showCard(card);
     showMethods(card);
     source.use(card);
+    await offerCanaries(name);
     problem(null);
   } catch (error) {
     problem(error);
