@@ -8,6 +8,7 @@ BENCHMARKS: dict[str, str] = {
     "explain_latency": "benchmarks.explain_latency",
     "packing": "benchmarks.packing",
     "service_smoke": "benchmarks.service_smoke",
+    "structured": "benchmarks.structured",
 }
 
 __all__ = ["BENCHMARKS"]

@@ -30,6 +30,7 @@ from clearweight.exporter.graph.plain import without_parametrizations
 from clearweight.exporter.oracle import oracle
 from clearweight.exporter.quantization import OCCLUSION, quantize, with_agreement
 from clearweight.exporter.recipe import Recipe
+from clearweight.exporter.restructure import restructure
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ class Emitted:
     contents : file name -> bytes, for the artifact
     report : what the writer says of the packed weights
     stands_for : packed tensor -> how many of the reference's parameters it stands for, where not all its elements
+    channels : value -> which of the reference's channels it still has, where it lost some
     quantized : whether the network runs in int8
     """
 
@@ -55,6 +57,7 @@ class Emitted:
     contents: dict[str, bytes]
     report: WeightsReport
     stands_for: Mapping[str, int] = field(default_factory=dict)
+    channels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     quantized: bool = False
 
     @property
@@ -177,15 +180,17 @@ def emit(
     _, parameters = split_parameters(exact)
     check_codes(tensors, parameters)
     own = [tensor for tensor in tensors if tensor.name in parameters]
-    small = None if calibration is None else quantize(exact, own, calibration)
+    rebuilt = restructure(model, exact, own)
+    exact = rebuilt.model
+    small = None if calibration is None else quantize(exact, rebuilt.tensors, calibration)
     predict = exact if small is None else small.predict
-    packed, report = pack(own if small is None else small.tensors, recipe.coder)
+    packed, report = pack(rebuilt.tensors if small is None else small.tensors, recipe.coder)
     contents = {"predict.onnx": _structure(predict), "weights.cwt": packed}
     graphs = explain_graphs(predict, recipe, () if small is None else (OCCLUSION,))
     records = {}
     for method, graph in graphs.items():
         contents[f"explain.{method}.onnx"] = _structure(graph.model)
-        second = oracle(plain, graph, predict) if small is None else None
+        second = oracle(plain, graph, predict, rebuilt.channels) if small is None else None
         verification = verify(graph, predict, samples, second)
         if graph.gradient_ste and calibration is not None:
             float_graph = explainer(exact, recipe, method)
@@ -195,10 +200,14 @@ def emit(
         records[method] = record(graph, verification)
         on_graph(len(records), len(graphs))
     if small is None:
-        return Emitted(plain, predict, graphs, records, contents, report)
+        return Emitted(
+            plain, predict, graphs, records, contents, report, rebuilt.stands_for, rebuilt.channels
+        )
     shipped = OnnxModule(predict, threads=recipe.threads)
-    beside = dict.fromkeys(small.beside, 0)
-    return Emitted(shipped, predict, graphs, records, contents, report, beside, quantized=True)
+    counted = {**rebuilt.stands_for, **dict.fromkeys(small.beside, 0)}
+    return Emitted(
+        shipped, predict, graphs, records, contents, report, counted, rebuilt.channels, quantized=True
+    )
 
 
 def _structure(model: onnx.ModelProto) -> bytes:

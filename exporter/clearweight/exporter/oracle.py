@@ -35,12 +35,18 @@ _RECTIFIERS = frozenset(
 
 @dataclass(frozen=True)
 class Oracle:
-    """Maps by torch: ``(x, target, further inputs) -> maps``, float32 arrays."""
+    """Maps by torch: ``(x, target, further inputs) -> maps``, float32 arrays.
+
+    Attributes
+    ----------
+    channels : of the layer, which the graph still has; None where it has all
+    """
 
     model: nn.Module
     method: str
     layer: str | None
     settings: Settings
+    channels: NDArray[np.int64] | None = None
 
     def __call__(
         self, x: NDArray[np.float32], target: NDArray[np.int64], inputs: Mapping[str, NDArray[Any]]
@@ -51,18 +57,27 @@ class Oracle:
         if self.layer is None:
             made = INPUT_MAPS[self.method](self.model, given, chosen, tensors, self.settings)
         else:
-            made = FEATURE_MAPS[self.method](*_features(self.model, self.layer, given, chosen))[:, None]
+            features = _features(self.model, self.layer, given, chosen)
+            if self.channels is not None:
+                features = features[0][:, self.channels], features[1][:, self.channels]
+            made = FEATURE_MAPS[self.method](*features)[:, None]
         values: NDArray[np.float32] = made.detach().numpy()
         return values
 
 
-def oracle(module: nn.Module, graph: ExplainGraph, model: onnx.ModelProto) -> Oracle | None:
+def oracle(
+    module: nn.Module,
+    graph: ExplainGraph,
+    model: onnx.ModelProto,
+    channels: Mapping[str, NDArray[np.int64]] = MappingProxyType({}),
+) -> Oracle | None:
     """Return torch's view of a graph's maps; None where torch has none.
 
     Parameters
     ----------
     module : what the classifier was exported from
     model : the classifier in ONNX
+    channels : value -> which of the module's channels it still has, where it lost some
     """
     if graph.method not in {*INPUT_MAPS, *FEATURE_MAPS}:
         return None
@@ -78,7 +93,8 @@ def oracle(module: nn.Module, graph: ExplainGraph, model: onnx.ModelProto) -> Or
             folded(sample)
         if counter.calls != sum(node.op_type in RECTIFIERS for node in model.graph.node):
             return None
-    return Oracle(folded, graph.method, graph.layer, graph.settings)
+    kept = None if graph.layer is None else channels.get(graph.layer)
+    return Oracle(folded, graph.method, graph.layer, graph.settings, kept)
 
 
 def _gradient(model: nn.Module, x: Tensor, target: Tensor) -> Tensor:

@@ -32,7 +32,9 @@ def check_units(recipe: Recipe, model: onnx.ModelProto) -> None:
 
 
 def stimulated(recipe: Recipe, emitted: Emitted, inputs: NDArray[np.float32]) -> Stimulated:
-    """Find what excites each unit that the recipe's ``report.units`` names.
+    """Find what excites each unit that the recipe's ``report.units`` names, as the reference numbers them.
+
+    A channel that compression took out is left out.
 
     Raises
     ------
@@ -42,8 +44,13 @@ def stimulated(recipe: Recipe, emitted: Emitted, inputs: NDArray[np.float32]) ->
     found: Stimulated = {}
     for unit in _units(recipe):
         batches = (inputs[start : start + _BATCH] for start in range(0, len(inputs), _BATCH))
+        kept = emitted.channels.get(unit.layer)
+        at = np.arange(unit.channel + 1) if kept is None else np.array(kept)
+        if unit.channel not in at:
+            continue
+        shipped = Unit(unit.layer, int(np.flatnonzero(at == unit.channel)[0]))
         with _named(unit):
-            found[unit] = stimulators(emitted.predict, unit, batches)
+            found[unit] = stimulators(emitted.predict, shipped, batches)
     return found
 
 

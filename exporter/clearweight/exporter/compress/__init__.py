@@ -6,7 +6,9 @@ from clearweight.exporter.compress.dense_sparse_dense import DenseSparseDense, D
 from clearweight.exporter.compress.dynamical_isometry import DynamicalIsometry, DynamicalIsometryConfig
 from clearweight.exporter.compress.entropy_constrained import EntropyConstrained, EntropyConstrainedConfig
 from clearweight.exporter.compress.half_precision import HalfPrecision, HalfPrecisionConfig
+from clearweight.exporter.compress.mpd import BlockMask, Mpd, MpdConfig
 from clearweight.exporter.compress.prune import Prune, PruneConfig
+from clearweight.exporter.compress.prune_filters import FilterMask, PruneFilters, PruneFiltersConfig
 from clearweight.exporter.compress.share_weights import ShareWeights, ShareWeightsConfig
 from clearweight.exporter.compress.step import Step, Workbench
 
@@ -16,13 +18,17 @@ METHODS = {
     "prune": Prune,
     "closed_form_refit": ClosedFormRefit,
     "dynamical_isometry": DynamicalIsometry,
+    "prune_filters": PruneFilters,
+    "mpd": Mpd,
     "share_weights": ShareWeights,
     "entropy_constrained": EntropyConstrained,
     "half_precision": HalfPrecision,
 }
 
 # Every constraint that a checkpoint may hold.
-CONSTRAINTS: dict[str, type[Constraint]] = {c.kind: c for c in (PruneMask, SharedCodebook)}
+CONSTRAINTS: dict[str, type[Constraint]] = {
+    c.kind: c for c in (PruneMask, FilterMask, BlockMask, SharedCodebook)
+}
 
 __all__ = [
     "CONSTRAINTS",
@@ -37,8 +43,12 @@ __all__ = [
     "EntropyConstrainedConfig",
     "HalfPrecision",
     "HalfPrecisionConfig",
+    "Mpd",
+    "MpdConfig",
     "Prune",
     "PruneConfig",
+    "PruneFilters",
+    "PruneFiltersConfig",
     "ShareWeights",
     "ShareWeightsConfig",
     "Step",

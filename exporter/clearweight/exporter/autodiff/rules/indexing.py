@@ -8,9 +8,12 @@ from clearweight.exporter.autodiff.walker import Gradients
 
 
 def gather_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x[i] along an axis;  dx[j] = sum of dy[k] over all k with i[k] = j``; the indices are constants."""
+    """``y = x[i] along an axis;  dx[j] = sum of dy[k] over all k with i[k] = j``; computed ones along axis 0."""
     x = node.inputs[0]
     axis = int(node.attributes.get("axis", 0)) % emit.rank(x)
+    if axis == 0 and emit.known(node.inputs[1]) is None:
+        places = emit.op("Unsqueeze", node.inputs[1], emit.ints([-1]))
+        return emit.op("ScatterND", emit.zeros_like(x), places, dy, reduction="add"), None
     (size,) = emit.sizes(x, [axis], node)
     indices = emit.setting(node, 1)
     if indices is None:

@@ -1,0 +1,98 @@
+"""From the network as it was trained to the network as it runs: its graph rebuilt round what the constraints promise.
+
+Training keeps the reference's shape, so that every module and unit corresponds. What ships need not: dropped filters
+are taken out, and block-diagonal layers run block by block. The codes move along: the writer need not guess them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from torch import nn
+
+from clearweight.artifact import CodedTensor
+from clearweight.exporter.compress.mpd import BlockMask, block_masks
+from clearweight.exporter.compress.prune_filters import filter_masks
+from clearweight.exporter.graph.blocks import Blocks, in_blocks
+from clearweight.exporter.graph.shrink import shrink
+
+
+@dataclass(frozen=True, eq=False)
+class Restructured:
+    """A network as it runs.
+
+    Attributes
+    ----------
+    tensors : its parameters with their codes
+    stands_for : parameter -> how many of the reference's it stands for, where that is not all its elements
+    channels : value -> which of the reference's channels it still has; only those that lost some
+    """
+
+    model: onnx.ModelProto
+    tensors: tuple[CodedTensor, ...]
+    stands_for: Mapping[str, int]
+    channels: Mapping[str, NDArray[np.int64]]
+
+
+def restructure(module: nn.Module, model: onnx.ModelProto, tensors: Sequence[CodedTensor]) -> Restructured:
+    """Rebuild the graph of a constrained module.
+
+    Parameters
+    ----------
+    module : with its constraints in place
+    model : its canonical graph
+    tensors : codes of the graph's parameters, in any order
+    """
+    found = Restructured(model, tuple(tensors), {}, {})
+    if any(not bool(mask.all()) for _, mask in filter_masks(module)):
+        found = _without_filters(found)
+    if masks := block_masks(module):
+        found = _in_blocks(found, masks)
+    return found
+
+
+def _without_filters(network: Restructured) -> Restructured:
+    small = shrink(network.model)
+    return Restructured(
+        small.model,
+        tuple(_moved(network.tensors, small.elements)),
+        _counted(network, small.elements),
+        small.channels,
+    )
+
+
+def _in_blocks(network: Restructured, masks: Mapping[str, BlockMask]) -> Restructured:
+    made = in_blocks(
+        network.model,
+        {name: Blocks(m.rows.cpu().numpy(), m.columns.cpu().numpy()) for name, m in masks.items()},
+    )
+    columns = [CodedTensor(name, values) for name, values in made.columns.items()]
+    beside = dict.fromkeys(made.columns, 0)
+    return Restructured(
+        made.model,
+        (*_moved(network.tensors, made.elements), *columns),
+        {**_counted(network, made.elements), **beside},
+        network.channels,
+    )
+
+
+def _counted(network: Restructured, elements: Mapping[str, NDArray[np.int64]]) -> dict[str, int]:
+    """Let every parameter that changes stand for what it was."""
+    return {t.name: t.values.size for t in network.tensors if t.name in elements} | dict(network.stands_for)
+
+
+def _moved(tensors: Sequence[CodedTensor], elements: Mapping[str, NDArray[np.int64]]) -> list[CodedTensor]:
+    return [taken(t, elements[t.name]) if t.name in elements else t for t in tensors]
+
+
+def taken(tensor: CodedTensor, elements: NDArray[np.int64]) -> CodedTensor:
+    """Return the elements of a tensor at flat positions, with their code; -1 is a zero, code 0."""
+    empty, at = elements < 0, np.maximum(elements, 0)
+    values = np.where(empty, np.float32(0), tensor.values.reshape(-1)[at])
+    if tensor.indices is None:
+        return CodedTensor(tensor.name, values)
+    return CodedTensor(
+        tensor.name, values, tensor.codebook, np.where(empty, np.uint8(0), tensor.indices.reshape(-1)[at])
+    )
