@@ -67,6 +67,8 @@ class Settings(BaseSettings):
     """Most path points, draws or masks of one explanation."""
     max_explain_rows: int = Field(default=4096, ge=1)
     """Most rows of the network that one explanation may run: its batch x its steps."""
+    max_pixels: int = Field(default=25_000_000, ge=1)
+    """Most pixels that the pictures of one request may state."""
     low_fidelity: Literal["refuse", "annotate"] = "refuse"
     """A model that fails its fidelity test: refuse to serve it, or serve it and say so in every explanation."""
     integrity_interval: float = Field(default=3600.0, ge=0.0)
@@ -136,6 +138,7 @@ class Settings(BaseSettings):
                 elements=self.max_elements,
                 steps=self.max_steps,
                 explain_rows=self.max_explain_rows,
+                pixels=self.max_pixels,
             ),
         )
 

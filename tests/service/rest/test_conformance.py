@@ -94,7 +94,7 @@ class TestHealthAndMetadata:
         first, second = http.get("/v2"), http.get("/v2/")
         assert first.json() == second.json()
         assert set(first.json()) == {"name", "version", "extensions"}
-        assert first.json()["extensions"] == ["binary_tensor_data", "explain"]
+        assert first.json()["extensions"] == ["binary_tensor_data", "classification", "explain"]
 
     def test_05_model_metadata_equals_the_onnx_file(self, http):
         found = http.get("/v2/models/tiny").json()

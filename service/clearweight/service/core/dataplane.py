@@ -12,7 +12,7 @@ from clearweight.service.core.lane import Gone, Lane, LaneOptions
 from clearweight.service.core.types import InferRequest, InferResponse
 
 NAME = "clearweight"
-EXTENSIONS = ("binary_tensor_data", "explain")
+EXTENSIONS = ("binary_tensor_data", "classification", "explain")
 UNKNOWN = "unknown"
 """Label of requests that named no model of ours, so that callers cannot invent label values."""
 

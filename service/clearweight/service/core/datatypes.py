@@ -187,7 +187,7 @@ def to_json(tensor_name: str, kind: Datatype, values: NDArray[Any]) -> NDArray[A
             f"Output {tensor_name!r} has datatype {kind.name}, which JSON cannot carry: ask for binary data."
         )
     if kind.json == "text":
-        return [bytes(item).decode("utf-8", "replace") for item in values.ravel()]
+        return [bytes(item).decode() for item in values.ravel()]
     if kind.json == "float" and not np.isfinite(values).all():
         raise NonFiniteOutputError(
             f"Output {tensor_name!r} holds NaN or infinity, which JSON cannot carry: ask for binary data."

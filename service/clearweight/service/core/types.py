@@ -29,7 +29,10 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class InferRequest:
-    """One call of predict or explain; ``outputs`` None asks for all of them."""
+    """One call of predict or explain; ``outputs`` None asks for all of them.
+
+    ``classification`` names outputs to be given as so many class strings, by Triton's classification extension.
+    """
 
     model: str
     version: str | None
@@ -37,6 +40,7 @@ class InferRequest:
     outputs: tuple[str, ...] | None = None
     parameters: Mapping[str, Scalar] = field(default_factory=dict)
     id: str | None = None
+    classification: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,13 +59,14 @@ class Limits:
     """Upper bounds on one request.
 
     ``elements`` of one tensor, sent or made for the request; ``steps`` of an explainer that lets its caller choose;
-    ``explain_rows`` of the network: batch x steps.
+    ``explain_rows`` of the network: batch x steps. ``pixels`` of all pictures sent, before any is decoded.
     """
 
     body_bytes: int = 64 * 1024 * 1024
     elements: int = 16 * 1024 * 1024
     steps: int = 1024
     explain_rows: int = 4096
+    pixels: int = 25_000_000
 
 
 @dataclass(frozen=True, slots=True)

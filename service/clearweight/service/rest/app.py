@@ -1,20 +1,23 @@
 """The REST application: routes and nothing else; bodies are read and written by ``oip`` and ``v1``."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version as installed_version
 
-import orjson
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from clearweight.service.core.dataplane import NAME, Dataplane
-from clearweight.service.core.types import InferRequest
-from clearweight.service.rest import oip, v1
+from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.presentation import KINDS, PICTURE, PICTURE_SCALE, Presentation
+from clearweight.service.core.types import InferRequest, InferResponse
+from clearweight.service.rest import multipart, oip, v1
 from clearweight.service.rest.body import read_body
 from clearweight.service.rest.documents import document, openapi
-from clearweight.service.rest.endpoint import Row, routes
+from clearweight.service.rest.endpoint import Row, json_response, routes
 from clearweight.service.rest.errors import answer_http_error, error_body, error_response
 from clearweight.service.rest.patience import bound
 
@@ -50,6 +53,7 @@ class _Rest:
 
     def __init__(self, plane: Dataplane, metrics: Exposition | None) -> None:
         self._plane, self._engine, self._metrics = plane, plane.engine, metrics
+        self._presentation = Presentation(plane)
         self._limits = plane.engine.options.limits
 
     def table(self) -> list[Row]:
@@ -85,14 +89,14 @@ class _Rest:
     async def live(self, request: Request) -> Response:
         """The process answers."""
         del request
-        return _json({"live": True})
+        return json_response({"live": True})
 
     async def ready(self, request: Request) -> Response:
         """Every model serves and new work is welcome."""
         del request
         if not self._plane.ready:
             return error_body(503, self._why_not_ready())
-        return _json({"ready": True, "live": True})
+        return json_response({"ready": True, "live": True})
 
     def _why_not_ready(self) -> str:
         if not self._plane.staying:
@@ -105,18 +109,18 @@ class _Rest:
     async def server_metadata(self, request: Request) -> Response:
         """Name, version and extensions of the server."""
         del request
-        return _json(
+        return json_response(
             {"name": NAME, "version": installed_version("clearweight"), "extensions": self._plane.extensions}
         )
 
     async def models(self, request: Request) -> Response:
         """Names of all models."""
         del request
-        return _json({"models": self._engine.repository.names})
+        return json_response({"models": self._engine.repository.names})
 
     async def model_metadata(self, request: Request) -> Response:
         """What a model takes and gives."""
-        return _json(self._engine.metadata(*_path(request)))
+        return json_response(self._engine.metadata(*_path(request)))
 
     async def model_ready(self, request: Request) -> Response:
         """Whether one model serves."""
@@ -124,7 +128,7 @@ class _Rest:
         if not self._plane.staying:
             return error_body(503, "The service is shutting down.")
         slot.serving()
-        return _json({"name": slot.name, "ready": True})
+        return json_response({"name": slot.name, "ready": True})
 
     async def v1_model(self, request: Request) -> Response:
         """Whether one model serves, in V1's form."""
@@ -132,7 +136,7 @@ class _Rest:
 
     async def drift(self, request: Request) -> Response:
         """Fidelity, integrity and drift of one model."""
-        return _json(self._engine.health(*_path(request)))
+        return json_response(self._engine.health(*_path(request)))
 
     async def metrics(self, request: Request) -> Response:
         """Prometheus exposition."""
@@ -165,18 +169,29 @@ class _Rest:
                 bound(call, request)
                 headers = dict(request.scope["headers"])
                 body = await read_body(request, headers.get(b"content-length"), self._limits.body_bytes)
-                header = headers.get(oip.HEADER_LENGTH)
-                if header == b"0":
-                    specs = self._engine.metadata(model, version).inputs
-                    asked, form = oip.decode_raw(model, version, specs, body, self._limits)
-                else:
-                    asked, form = oip.decode_infer(model, version, body, header, self._limits)
-                text, length = oip.encode_infer(await self._plane.answer(call, asked), form)
-                response = _json_text(text) if length is None else _binary(text, length)
+                asked, form = self._decode(model, version, headers, body)
+                wants_png = verb == "explain" and _wants_png(headers)
+                if wants_png:
+                    asked = replace(asked, parameters={PICTURE: KINDS[0], **asked.parameters})
+                answer = await self._presentation.answer(call, asked)
+                response = _png(answer) if wants_png else _encoded(*oip.encode_infer(answer, form))
             except Exception as error:  # noqa: BLE001  # every failure becomes its answer, here where it is counted
                 response = error_response(error)
             call.code = str(response.status_code)
             return response
+
+    def _decode(
+        self, model: str, version: str | None, headers: dict[bytes, bytes], body: bytes
+    ) -> tuple[InferRequest, oip.ReplyForm]:
+        header = headers.get(oip.HEADER_LENGTH)
+        if header == b"0":
+            specs = self._engine.metadata(model, version).inputs
+            return oip.decode_raw(model, version, specs, body, self._limits)
+        content_type = headers.get(b"content-type", b"")
+        if content_type.startswith(multipart.TYPE):
+            specs = self._engine.metadata(model, version).inputs
+            return multipart.decode_form(model, version, specs, content_type, body), oip.ReplyForm()
+        return oip.decode_infer(model, version, body, header, self._limits)
 
     async def _v1(self, request: Request, verb: str) -> Response:
         with self._plane.call(verb, "rest") as call:
@@ -190,7 +205,7 @@ class _Rest:
                 asked: InferRequest = v1.decode_v1(
                     model, metadata.inputs, body, self._limits, explain=verb == "explain"
                 )
-                answer = await self._plane.answer(call, asked)
+                answer = await self._presentation.answer(call, asked)
                 response = _json_text(v1.encode_v1(answer, [spec.name for spec in metadata.outputs]))
             except Exception as error:  # noqa: BLE001  # every failure becomes its answer, here where it is counted
                 response = error_response(error)
@@ -202,14 +217,33 @@ def _path(request: Request) -> tuple[str, str | None]:
     return request.path_params["model"], request.path_params.get("version")
 
 
-def _json(value: object) -> Response:
-    return _json_text(orjson.dumps(value))
-
-
 def _json_text(text: bytes) -> Response:
     return Response(text, 200, None, "application/json")
 
 
-def _binary(body: bytes, header_length: int) -> Response:
+def _encoded(body: bytes, header_length: int | None) -> Response:
+    if header_length is None:
+        return _json_text(body)
     headers = {"Inference-Header-Content-Length": str(header_length)}
     return Response(body, 200, headers, "application/octet-stream")
+
+
+def _wants_png(headers: dict[bytes, bytes]) -> bool:
+    return headers.get(b"accept", b"").split(b",")[0].split(b";")[0].strip() == b"image/png"
+
+
+def _png(answer: InferResponse) -> Response:
+    found = {tensor.name: tensor.values for tensor in answer.outputs}
+    pictures, scales, target = found[PICTURE], found[PICTURE_SCALE], found.get(TARGET)
+    if len(pictures) != 1:
+        raise InvalidRequestError(
+            f"One picture shows one row and there are {len(pictures)}; ask for JSON with the parameter 'picture'."
+        )
+    headers = {
+        "Clearweight-Method": str(answer.parameters["method"]),
+        "Clearweight-Picture-Scale": f"{float(scales[0]):.9g}",
+        "Clearweight-Model": f"{answer.model}/{answer.version}",
+    }
+    if target is not None:
+        headers["Clearweight-Target"] = str(int(target[0]))
+    return Response(bytes(pictures[0]), 200, headers, "image/png")

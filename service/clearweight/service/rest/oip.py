@@ -4,13 +4,16 @@ Sources: Open Inference Protocol, REST; binary tensor data extension (Triton's f
 parsed once and its arrays are read straight into tensors; no schema library stands in between.
 """
 
+import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
+from numpy.typing import NDArray
 
 from clearweight.artifact import TensorSpec
+from clearweight.service.core.classification import CLASSIFICATION, check_count
 from clearweight.service.core.datatypes import DATATYPES, datatype, from_bytes, from_json, to_bytes, to_json
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, Tensor
@@ -57,11 +60,14 @@ def decode_infer(
         raise InvalidRequestError(
             f"The inputs take {at} binary bytes, but {len(rest)} follow the JSON header."
         )
-    outputs, form = _decode_outputs(document.get("outputs"), parameters.get("binary_data_output", False))
+    outputs, form, classification = _decode_outputs(
+        document.get("outputs"), parameters.get("binary_data_output", False)
+    )
     identifier = document.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise InvalidRequestError(f"The id is a {type(identifier).__name__}, expected a string.")
-    return InferRequest(model, version, tuple(tensors), outputs, parameters, identifier), form
+    asked = InferRequest(model, version, tuple(tensors), outputs, parameters, identifier, classification)
+    return asked, form
 
 
 def decode_raw(
@@ -110,6 +116,9 @@ def encode_infer(response: InferResponse, form: ReplyForm) -> tuple[bytes, int |
             raw = to_bytes(kind, tensor.values)
             raws.append(raw)
             entry["parameters"] = {"binary_data_size": len(raw)}
+        elif kind.json == "text" and not _is_text(tensor.values):
+            entry["parameters"] = {"content_type": "base64"}
+            entry["data"] = [base64.b64encode(item).decode() for item in tensor.values.ravel()]
         else:
             entry["data"] = to_json(tensor.name, kind, tensor.values)
         entries.append(entry)
@@ -121,6 +130,15 @@ def encode_infer(response: InferResponse, form: ReplyForm) -> tuple[bytes, int |
     document["outputs"] = entries
     head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
     return (b"".join((head, *raws)), len(head)) if raws else (head, None)
+
+
+def _is_text(values: NDArray[Any]) -> bool:
+    try:
+        for item in values.ravel():
+            item.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def parse_object(text: bytes | memoryview) -> dict[str, Any]:
@@ -200,24 +218,29 @@ def _decode_input(
     return Tensor(name, kind.name, from_bytes(name, kind, shape, rest[at : at + size])), at + size
 
 
-def _decode_outputs(entries: object, default: object) -> tuple[tuple[str, ...] | None, ReplyForm]:
+def _decode_outputs(
+    entries: object, default: object
+) -> tuple[tuple[str, ...] | None, ReplyForm, dict[str, int]]:
     if not isinstance(default, bool):
         raise InvalidRequestError(f"Parameter 'binary_data_output' is {default!r}, expected a boolean.")
     if entries is None:
-        return None, ReplyForm(default)
+        return None, ReplyForm(default), {}
     if not isinstance(entries, list):
         raise InvalidRequestError(f"'outputs' is a JSON {type(entries).__name__}, expected a list.")
-    names, per_output = [], {}
+    names, per_output, classification = [], {}, {}
     for entry in entries:
         name = entry.get("name") if isinstance(entry, dict) else None
         if not isinstance(name, str):
             raise InvalidRequestError("A requested output has no name.")
         names.append(name)
-        binary = check_parameters(entry.get("parameters", {}), f"output {name!r}").get("binary_data")
+        parameters = check_parameters(entry.get("parameters", {}), f"output {name!r}")
+        binary = parameters.get("binary_data")
         if binary is not None:
             if not isinstance(binary, bool):
                 raise InvalidRequestError(
                     f"binary_data of output {name!r} is {binary!r}, expected a boolean."
                 )
             per_output[name] = binary
-    return tuple(names) or None, ReplyForm(default, per_output)
+        if CLASSIFICATION in parameters:
+            classification[name] = check_count(parameters[CLASSIFICATION], name)
+    return tuple(names) or None, ReplyForm(default, per_output), classification

@@ -1,17 +1,21 @@
 """KServe V1 bodies: ``instances`` or ``inputs`` in, ``predictions`` (and ``explanations``) out."""
 
+import base64
 from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
 from typing import Any
 
+import numpy as np
 import orjson
 
 from clearweight.artifact import TensorSpec
 from clearweight.artifact.explain_inputs import BASELINE
+from clearweight.service.core.classification import NAMES
 from clearweight.service.core.datatypes import DATATYPES, from_json, to_json
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.presentation import PICTURE, PICTURE_SCALE
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, Tensor
 from clearweight.service.core.validation import check_parameters, check_shape
 from clearweight.service.rest.oip import parse_object
@@ -57,7 +61,10 @@ def decode_v1(
 
 def _columns(specs: Sequence[TensorSpec], data: object, *, rows: bool) -> dict[str, list[Any]]:
     names = [spec.name for spec in specs]
-    if rows and isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
+    named = (
+        isinstance(data, list) and data and all(isinstance(row, dict) and set(row) != {"b64"} for row in data)
+    )
+    if rows and named and isinstance(data, list):
         if any(set(row) != set(names) for row in data):
             raise InvalidRequestError(f"Every instance names the inputs {', '.join(names)} and no other.")
         return {name: [row[name] for row in data] for name in names}
@@ -75,7 +82,28 @@ def _columns(specs: Sequence[TensorSpec], data: object, *, rows: bool) -> dict[s
     return columns
 
 
+def _encoded(spec: TensorSpec, rows: list[Any]) -> Tensor | None:
+    """Return rows of ``{"b64": ...}`` or of text as BYTES; None where the first row is numbers."""
+    if not isinstance(rows[0], dict | str):
+        return None
+    values = np.empty(len(rows), dtype=object)
+    for index, row in enumerate(rows):
+        text = row.get("b64") if isinstance(row, dict) and len(row) == 1 else row
+        if not isinstance(text, str) or type(row) is not type(rows[0]):
+            raise InvalidRequestError(
+                f'Row {index} of input {spec.name!r} is neither text nor {{"b64": text}}.'
+            )
+        try:
+            values[index] = text.encode() if row is text else base64.b64decode(text, validate=True)
+        except ValueError as error:
+            raise InvalidRequestError(f"Row {index} of input {spec.name!r} is no base64: {error}.") from None
+    return Tensor(spec.name, "BYTES", values)
+
+
 def _tensor(spec: TensorSpec, rows: list[Any], limits: Limits) -> Tensor:
+    encoded = _encoded(spec, rows)
+    if encoded is not None:
+        return encoded
     sizes = _sizes(rows, len(spec.shape))
     shape = [len(rows)]
     for axis, declared in enumerate(spec.shape[1:], start=1):
@@ -100,7 +128,8 @@ def _sizes(data: object, depth: int) -> list[int]:
 def encode_v1(response: InferResponse, outputs: Sequence[str]) -> bytes:
     """Write a V1 reply: the model's own outputs as ``predictions``, a map as ``explanations``.
 
-    One output gives rows of numbers, several give rows of objects by output name.
+    One output gives rows of numbers, several give rows of objects by output name. Where they were asked for,
+    ``classes`` holds the likeliest classes of each row with label and probability, ``pictures`` a PNG in base64.
     """
     tensors = {tensor.name: tensor for tensor in response.outputs}
     if len(outputs) == 1:
@@ -111,6 +140,21 @@ def encode_v1(response: InferResponse, outputs: Sequence[str]) -> bytes:
     document = {"predictions": predictions}
     if "explain" in tensors:
         document["explanations"] = _nested(tensors["explain"])
+    if all(name in tensors for name in NAMES):
+        columns = [tensors[name].values.tolist() for name in NAMES]
+        document["classes"] = [
+            [
+                {"class": index, "label": label.decode(), "probability": probability}
+                for index, label, probability in zip(*row, strict=True)
+            ]
+            for row in zip(*columns, strict=True)
+        ]
+    if PICTURE in tensors:
+        files, scales = tensors[PICTURE].values.tolist(), tensors[PICTURE_SCALE].values.tolist()
+        document["pictures"] = [
+            {"b64": base64.b64encode(png).decode(), "scale": scale}
+            for png, scale in zip(files, scales, strict=True)
+        ]
     return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
 
 

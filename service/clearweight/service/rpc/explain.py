@@ -12,6 +12,7 @@ from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.datatypes import DATATYPES, datatype, from_bytes, to_bytes
 from clearweight.service.core.errors import ServiceError, internal
 from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.presentation import Presentation
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, ModelHealth, Scalar, Tensor
 from clearweight.service.core.validation import check_shape
 from clearweight.service.drift import DriftReport, FidelityReport, IntegrityReport
@@ -26,7 +27,7 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
     """Translates; everything else is the dataplane's."""
 
     def __init__(self, plane: Dataplane) -> None:
-        self._plane = plane
+        self._plane, self._presentation = plane, Presentation(plane)
 
     async def Explain(self, request: pb.ExplainRequest, context: Any) -> pb.ExplainResponse:
         """Predict and attribute in one run."""
@@ -80,7 +81,7 @@ class ExplainServicer(pb_grpc.ExplainServiceServicer):
             try:
                 self._plane.label(call, request.model, request.version or None)
                 asked = decode_explain(request, self._plane.engine.options.limits)
-                reply = encode_explain(await self._plane.answer(call, asked))
+                reply = encode_explain(await self._presentation.answer(call, asked))
             except Exception as error:
                 call.code = code_of(error).name
                 raise
@@ -100,7 +101,7 @@ def decode_explain(request: pb.ExplainRequest, limits: Limits) -> InferRequest:
         parameters["method"] = request.method
     if request.preprocess:
         parameters["preprocess"] = True
-    for key in ("steps", "baseline", "seed"):
+    for key in ("steps", "baseline", "seed", "classification", "picture", "resize", "pixels"):
         if request.HasField(key):
             parameters[key] = getattr(request, key)
     tensors = []

@@ -9,6 +9,7 @@ from typing import Any
 
 from clearweight.service.core.dataplane import NAME, Dataplane
 from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.core.presentation import Presentation
 from clearweight.service.core.validation import check_load, check_unload
 from clearweight.service.rpc.errors import code_of
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
@@ -20,7 +21,7 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
     """Translates; everything else is the dataplane's."""
 
     def __init__(self, plane: Dataplane) -> None:
-        self._plane, self._engine = plane, plane.engine
+        self._plane, self._engine, self._presentation = plane, plane.engine, Presentation(plane)
         self._limits = plane.engine.options.limits
 
     async def ServerLive(self, request: oip.ServerLiveRequest, context: Any) -> oip.ServerLiveResponse:
@@ -79,7 +80,7 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
                 _check_flag(explain)
                 self._plane.label(call, request.model_name, request.model_version or None)
                 asked = decode_infer(request, self._limits)
-                answer = await self._plane.answer(call, asked)
+                answer = await self._presentation.answer(call, asked)
                 reply = encode_infer(answer, raw=bool(request.raw_input_contents))
             except Exception as error:
                 call.code = code_of(error).name

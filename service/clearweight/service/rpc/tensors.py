@@ -1,11 +1,12 @@
 """Open Inference Protocol messages to the core's types and back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from clearweight.service.core.classification import CLASSIFICATION, check_count
 from clearweight.service.core.datatypes import DATATYPES, Datatype, datatype, from_bytes, to_bytes
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, Scalar, Tensor
@@ -61,6 +62,7 @@ def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest
         tuple(output.name for output in request.outputs) or None,
         decode_parameters(request.parameters),
         request.id or None,
+        _classification(request.outputs),
     )
 
 
@@ -78,6 +80,17 @@ def encode_infer(response: InferResponse, *, raw: bool) -> oip.ModelInferRespons
         else:
             _write_contents(kind, tensor.values, entry.contents)
     return message
+
+
+def _classification(
+    outputs: Iterable[oip.ModelInferRequest.InferRequestedOutputTensor],
+) -> dict[str, int]:
+    asked = {output.name: decode_parameters(output.parameters) for output in outputs if output.parameters}
+    return {
+        name: check_count(parameters[CLASSIFICATION], name)
+        for name, parameters in asked.items()
+        if CLASSIFICATION in parameters
+    }
 
 
 def decode_parameters(parameters: Mapping[str, oip.InferParameter]) -> dict[str, Scalar]:

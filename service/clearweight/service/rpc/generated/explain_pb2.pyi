@@ -19,7 +19,7 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., datatype: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., raw: _Optional[bytes] = ...) -> None: ...
 
 class ExplainRequest(_message.Message):
-    __slots__ = ("model", "version", "id", "inputs", "outputs", "method", "target", "steps", "baseline", "seed", "preprocess")
+    __slots__ = ("model", "version", "id", "inputs", "outputs", "method", "target", "steps", "baseline", "seed", "preprocess", "classification", "picture", "resize", "pixels")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
@@ -31,6 +31,10 @@ class ExplainRequest(_message.Message):
     BASELINE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     PREPROCESS_FIELD_NUMBER: _ClassVar[int]
+    CLASSIFICATION_FIELD_NUMBER: _ClassVar[int]
+    PICTURE_FIELD_NUMBER: _ClassVar[int]
+    RESIZE_FIELD_NUMBER: _ClassVar[int]
+    PIXELS_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     id: str
@@ -42,7 +46,11 @@ class ExplainRequest(_message.Message):
     baseline: str
     seed: int
     preprocess: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., target: _Optional[_Iterable[int]] = ..., steps: _Optional[int] = ..., baseline: _Optional[str] = ..., seed: _Optional[int] = ..., preprocess: _Optional[bool] = ...) -> None: ...
+    classification: int
+    picture: str
+    resize: str
+    pixels: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., id: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., outputs: _Optional[_Iterable[str]] = ..., method: _Optional[str] = ..., target: _Optional[_Iterable[int]] = ..., steps: _Optional[int] = ..., baseline: _Optional[str] = ..., seed: _Optional[int] = ..., preprocess: _Optional[bool] = ..., classification: _Optional[int] = ..., picture: _Optional[str] = ..., resize: _Optional[str] = ..., pixels: _Optional[str] = ...) -> None: ...
 
 class ExplainResponse(_message.Message):
     __slots__ = ("model", "version", "id", "outputs", "method", "baseline", "steps", "seed", "gradient_ste", "explainer_sha256", "model_sha256", "resolution", "fidelity", "drift_state", "error")
