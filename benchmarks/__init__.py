@@ -4,6 +4,7 @@
 BENCHMARKS: dict[str, str] = {
     "codec": "benchmarks.codec",
     "compression": "benchmarks.compression",
+    "drain": "benchmarks.drain",
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
     "packing": "benchmarks.packing",

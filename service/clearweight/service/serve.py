@@ -20,7 +20,7 @@ from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import LoadError
 from clearweight.service.log import configure
 from clearweight.service.metrics import Metrics
-from clearweight.service.rest import Bounds, RestServer, create_admin_app, create_app, guarded
+from clearweight.service.rest import Bounds, RestServer, closing, create_admin_app, create_app, guarded
 from clearweight.service.rpc import Edge, RpcServer
 from clearweight.service.settings import Settings
 from clearweight.service.tls import Tls
@@ -73,6 +73,7 @@ async def _serve(settings: Settings, say: Say) -> None:
     try:
         await _run(settings, plane, metrics, guards, stop, say)
     finally:
+        plane.draining = True
         plane.close()
     say("Stopped.")
 
@@ -94,7 +95,7 @@ async def _run(
 
     def listener(app: ASGIApp, host: str, port: int) -> RestServer:
         return RestServer(
-            app,
+            closing(app, plane),
             host,
             port,
             connections=settings.max_connections,
@@ -134,7 +135,6 @@ async def _run(
     plane.leaving = True
     await rpc.report()
     await asyncio.sleep(settings.drain_seconds)
-    plane.draining = True
     for server in rest:
         server.stop()
     await asyncio.gather(rpc.stop(settings.grace_seconds), *running)

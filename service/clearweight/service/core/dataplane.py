@@ -39,10 +39,10 @@ class Call:
     gone : returns when the caller has left, where the transport cannot cancel
     """
 
-    __slots__ = ("code", "deadline", "gone", "model", "started", "verb", "version")
+    __slots__ = ("code", "deadline", "gone", "model", "protocol", "started", "verb", "version")
 
-    def __init__(self, verb: str) -> None:
-        self.verb = verb
+    def __init__(self, verb: str, protocol: str) -> None:
+        self.verb, self.protocol = verb, protocol
         self.model, self.version, self.code = UNKNOWN, "", ""
         self.started = time.monotonic()
         self.deadline: float | None = None
@@ -50,7 +50,15 @@ class Call:
 
 
 class Dataplane:
-    """Asynchronous front of an engine, for one event loop."""
+    """Asynchronous front of an engine, for one event loop.
+
+    Attributes
+    ----------
+    leaving : not ready any more, so that nobody is sent here; what comes is still answered
+    draining : everything new is refused
+    refused : protocols of which everything new is refused
+    last_call : time of the newest call by protocol
+    """
 
     def __init__(self, engine: Engine, options: PlaneOptions | None = None) -> None:
         options = options or PlaneOptions()
@@ -58,6 +66,8 @@ class Dataplane:
         self.extensions: tuple[str, ...] = EXTENSIONS  # and "model_repository" where that is offered
         self.leaving = False
         self.draining = False
+        self.refused: set[str] = set()
+        self.last_call = {"rest": 0.0, "grpc": 0.0}
         self.in_progress = dict.fromkeys(VERBS, 0)
         self._request_seconds = options.request_seconds
         self.lanes = {
@@ -82,7 +92,8 @@ class Dataplane:
     @contextmanager
     def call(self, verb: str, protocol: str) -> Iterator[Call]:
         """Count and time one request, however it ends."""
-        call = Call(verb)
+        call = Call(verb, protocol)
+        self.last_call[protocol] = call.started
         self.in_progress[verb] += 1
         try:
             yield call
@@ -117,7 +128,7 @@ class Dataplane:
         ServiceError
             Anything the engine refuses, a full queue, a deadline, or a service that is draining.
         """
-        if self.draining:
+        if self.draining or call.protocol in self.refused:
             self.engine.observer.rejected("draining")
             raise UnavailableError("The service is shutting down and takes no new work.")
         job = self.engine.job(call.verb, request)

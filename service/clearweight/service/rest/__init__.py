@@ -3,8 +3,18 @@
 from clearweight.service.rest.admin import create_admin_app
 from clearweight.service.rest.app import create_app
 from clearweight.service.rest.edge import Bounds, guarded
+from clearweight.service.rest.ending import closing
 from clearweight.service.rest.errors import STATUS
 from clearweight.service.rest.repository import repository_routes
 from clearweight.service.rest.server import RestServer
 
-__all__ = ["STATUS", "Bounds", "RestServer", "create_admin_app", "create_app", "guarded", "repository_routes"]
+__all__ = [
+    "STATUS",
+    "Bounds",
+    "RestServer",
+    "closing",
+    "create_admin_app",
+    "create_app",
+    "guarded",
+    "repository_routes",
+]

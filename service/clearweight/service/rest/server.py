@@ -3,14 +3,13 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import Generator
-from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from clearweight.service.core.errors import LoadError
 from clearweight.service.rest.connection import bounded_protocol
+from clearweight.service.rest.ending import EndingServer
 
 
 class RestServer:
@@ -54,35 +53,17 @@ class RestServer:
             timeout_graceful_shutdown=int(grace_seconds) or 1,
             ssl_context_factory=None if tls is None else lambda *_: tls,
         )
-        self._server = _Quiet(config)
+        self._server = EndingServer(config, self._listener)
 
     async def start(self) -> asyncio.Task[None]:
         """Answer; the task ends when the server does."""
-        task = asyncio.create_task(self._server.serve(sockets=[self._listener]))
+        task = asyncio.create_task(self._server.run_listener())
         await self._server.listening.wait()
         return task
 
     def stop(self) -> None:
         """Take nothing new, finish what runs, then end the task of ``start``."""
         self._server.should_exit = True
-
-
-class _Quiet(uvicorn.Server):
-    """Uvicorn without its own signal handlers: one place decides when all listeners end."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self.listening.set()
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave the signals to ``serve``."""
-        yield
 
 
 def _listen(host: str, port: int) -> socket.socket:

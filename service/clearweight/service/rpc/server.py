@@ -1,6 +1,8 @@
 """The gRPC server: both services, standard health and reflection, on one port."""
 
 import asyncio
+import time
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -32,6 +34,7 @@ _FRAME = 64 * 1024
 _STREAMS = 128
 """Calls that one connection may run at a time."""
 _HEALTH_SECONDS = 1.0
+_SILENCE = 0.1
 
 
 class RpcServer:
@@ -110,4 +113,14 @@ class RpcServer:
         """Refuse new calls, let running ones finish within ``grace`` seconds."""
         if self._reporter is not None:
             self._reporter.cancel()
+        # A call that arrives at the very moment of the stop would be cancelled without a word. So calls are first
+        # refused one by one, with UNAVAILABLE, which sends callers elsewhere, until no more come.
+        self._plane.refused.add("grpc")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._silence(), grace)
         await self._server.stop(grace)
+
+    async def _silence(self) -> None:
+        since = time.monotonic()
+        while time.monotonic() - max(since, self._plane.last_call["grpc"]) < _SILENCE:  # noqa: ASYNC110  # time itself is awaited
+            await asyncio.sleep(_SILENCE / 5)

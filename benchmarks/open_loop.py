@@ -1,0 +1,148 @@
+"""An open-loop load generator for HTTP: requests leave when their time has come, whatever became of those before.
+
+A closed loop slows down with its server and so never overloads it. Here arrivals are a Poisson process of fixed rate
+(Schroeder, Wierman, Harchol-Balter, NSDI 2006), each on an idle connection or on a new one, and latency counts from the
+time at which a request was due.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+UNSENT = -1
+LOST = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request.
+
+    Attributes
+    ----------
+    due : seconds since the start
+    status : of the answer; ``LOST`` where the connection broke, ``UNSENT`` where none could be made
+    seconds : from the time it was due
+    """
+
+    due: float
+    status: int
+    seconds: float
+
+
+class Connection(asyncio.Protocol):
+    """One HTTP/1.1 connection, one request at a time."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._answer: asyncio.Future[int] | None = None
+        self.open = True
+        self.transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is one in all but name
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Whoever waits has lost its answer."""
+        del exc
+        self.open = False
+        self._end(LOST)
+
+    def send(self, request: bytes) -> "asyncio.Future[int]":
+        """Send one request; the future is its status."""
+        self._answer = asyncio.get_running_loop().create_future()
+        if self.open:
+            self.transport.write(request)
+        else:
+            self._end(LOST)
+        return self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """Collect an answer; its head says how long it is."""
+        self._buffer += data
+        end = self._buffer.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        head = bytes(self._buffer[:end]).lower()
+        start = head.index(b"content-length:") + 15
+        if len(self._buffer) < end + 4 + int(head[start:].split(b"\r\n", 1)[0]):
+            return
+        if b"\r\nconnection: close" in head:
+            self.open = False
+            self.transport.close()
+        self._buffer.clear()
+        self._end(int(head[9:12]))
+
+    def _end(self, status: int) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(status)
+
+
+class Pool:
+    """Connections to one port: idle ones are used again, else another is made."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._idle: list[Connection] = []
+
+    async def call(self, request: bytes) -> int:
+        """Send one request; returns its status, ``LOST`` or ``UNSENT``."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.open:
+                break
+        else:
+            loop = asyncio.get_running_loop()
+            try:
+                _, connection = await loop.create_connection(Connection, "127.0.0.1", self._port)
+            except OSError:
+                return UNSENT
+        status = await connection.send(request)
+        if connection.open:
+            self._idle.append(connection)
+        return status
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for connection in self._idle:
+            connection.transport.close()
+
+
+def http_request(path: str, headers: dict[str, str], body: bytes) -> bytes:
+    """Write a POST as it goes over the wire."""
+    lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def arrive(port: int, request: bytes, rate: float, seconds: float, seed: int = 0) -> Sequence[Outcome]:
+    """Send requests at ``rate`` a second and wait for all of them.
+
+    Returns
+    -------
+    One outcome per request, in the order of their ends.
+    """
+    gaps = np.random.default_rng(seed).exponential(1.0 / rate, size=int(rate * seconds))
+    pool, outcomes, tasks = Pool(port), [], set()
+    started = time.perf_counter()
+
+    async def one(due: float) -> None:
+        status = await pool.call(request)
+        outcomes.append(Outcome(due, status, time.perf_counter() - started - due))
+
+    for due in np.cumsum(gaps):
+        wait = due - (time.perf_counter() - started)
+        if wait > 0:
+            await asyncio.sleep(wait)
+        task = asyncio.create_task(one(float(due)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+    pool.close()
+    return outcomes

@@ -1,0 +1,134 @@
+"""The model that the service benchmarks serve, as an artifact, and one request for it per protocol.
+
+A small CNN (three convolutions, 97 kB), the one that serving frameworks were compared with before.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import orjson
+from onnx import TensorProto, helper, numpy_helper
+
+from clearweight.artifact import (
+    Canaries,
+    Canary,
+    CodedTensor,
+    IntegrityLimit,
+    Manifest,
+    Preprocessing,
+    Quality,
+    TensorSpec,
+    write_artifact,
+    write_weights,
+)
+from clearweight.service.rpc.generated import open_inference_pb2 as oip
+
+PATH = "/v2/models/cnn/infer"
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+def network(width: int = 16, seed: int = 0) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
+    """Build the CNN: three 3x3 convolutions with ReLU, global average, one matrix to ten classes.
+
+    ``width`` is the number of channels after the first convolution; the others have twice and four times as many.
+    """
+    rng = np.random.default_rng(seed)
+    parameters: dict[str, np.ndarray[Any, Any]] = {}
+    nodes, value = [], "x"
+    shapes = ((3, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2))
+    for index, (channels, wider, stride) in enumerate(shapes):
+        weight = rng.standard_normal((wider, channels, 3, 3)) / np.sqrt(9 * channels)
+        parameters[f"conv{index}.weight"] = weight.astype(np.float32)
+        parameters[f"conv{index}.bias"] = np.zeros(wider, np.float32)
+        inputs = [value, f"conv{index}.weight", f"conv{index}.bias"]
+        nodes.append(
+            helper.make_node("Conv", inputs, [f"c{index}"], pads=[1, 1, 1, 1], strides=[stride, stride])
+        )
+        nodes.append(helper.make_node("Relu", [f"c{index}"], [f"r{index}"]))
+        value = f"r{index}"
+    parameters["head.weight"] = (rng.standard_normal((4 * width, 10)) / 8).astype(np.float32)
+    nodes += [
+        helper.make_node("GlobalAveragePool", [value], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "head.weight"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "cnn",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3, 32, 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 10])],
+        [numpy_helper.from_array(values, name) for name, values in parameters.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), parameters
+
+
+def write_cnn(out: Path, width: int = 16) -> Path:
+    """Put the CNN into an artifact."""
+    model, parameters = network(width)
+    canaries = np.random.default_rng(1).random((4, 3, 32, 32), dtype=np.float32)
+    (logits,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": canaries})
+    for tensor in model.graph.initializer:
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="weights.cwt")
+    weights = io.BytesIO()
+    report = write_weights(weights, [CodedTensor(name, values) for name, values in parameters.items()])
+    none = np.zeros(len(canaries), np.float16)
+    canary = Canary(canaries, logits.argmax(axis=1).astype(np.int64), logits, logits, none, none)
+    quality = Quality(None, None, None)
+    manifest = Manifest(
+        name="cnn",
+        version="1",
+        variant="compressed",
+        inputs=(TensorSpec("x", "FP32", (-1, 3, 32, 32)),),
+        outputs=(TensorSpec("y", "FP32", (-1, 10)),),
+        labels=(),
+        preprocessing=Preprocessing(),
+        ledger=report.ledger(),
+        reference_quality=quality,
+        compressed_quality=quality,
+        explainers={},
+        default_explainer=None,
+        fidelity=None,
+        integrity=IntegrityLimit(1e-4, 0.0, 1.0),
+        drift=None,
+        canaries=Canaries("synthetic", len(canaries)),
+        splits={},
+        environment={},
+    )
+    contents = {
+        "predict.onnx": model.SerializeToString(),
+        "weights.cwt": weights.getvalue(),
+        "canaries.safetensors": canary.to_bytes(),
+    }
+    return write_artifact(out, manifest, contents)
+
+
+def bodies(folder: Path) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Write one request per protocol; returns body file and headers."""
+    x = np.random.default_rng(2).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32"}
+    text = orjson.dumps({"inputs": [{**tensor, "data": x.ravel().tolist()}]})
+    asked = [{"name": "y", "parameters": {"binary_data": True}}]
+    entry = {**tensor, "parameters": {"binary_data_size": x.nbytes}}
+    head = orjson.dumps({"inputs": [entry], "outputs": asked})
+    message = oip.ModelInferRequest(model_name="cnn", raw_input_contents=[x.tobytes()])
+    message.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    written = {
+        "rest_json": (text, {"Content-Type": "application/json"}),
+        "rest_binary": (
+            head + x.tobytes(),
+            {"Content-Type": "application/octet-stream", "Inference-Header-Content-Length": str(len(head))},
+        ),
+        "grpc": (message.SerializeToString(), {}),
+    }
+    found = {}
+    for name, (body, headers) in written.items():
+        path = folder / name
+        path.write_bytes(body)
+        found[name] = (path, headers)
+    return found
