@@ -8,6 +8,9 @@ BENCHMARKS: dict[str, str] = {
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
     "packing": "benchmarks.packing",
+    "overload": "benchmarks.overload",
+    "soak": "benchmarks.soak",
+    "start": "benchmarks.start",
     "service_smoke": "benchmarks.service_smoke",
     "structured": "benchmarks.structured",
 }

@@ -21,6 +21,7 @@ from fastapi import FastAPI, Request, Response
 
 from clearweight.artifact import Artifact
 from clearweight.service.core.session import Session
+from clearweight.service.core.weights import OwnWeights
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 
@@ -85,7 +86,7 @@ class _Http(uvicorn.Server):
 
 async def serve(artifact: Artifact) -> None:
     """Serve both transports until SIGTERM."""
-    session = Session(artifact.graph("predict.onnx"), artifact.weights(), threads=1)
+    session = Session(artifact.graph("predict.onnx"), OwnWeights(artifact.weights), threads=1)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     rpc = grpc.aio.server()

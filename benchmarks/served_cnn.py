@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import orjson
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from clearweight.artifact import (
@@ -31,7 +32,16 @@ PATH = "/v2/models/cnn/infer"
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
-def network(width: int = 16, seed: int = 0) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
+def compressed(weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep one weight in ten, the largest, in sixteen shared values."""
+    kept = np.abs(weight) >= np.quantile(np.abs(weight[..., :1, :1]), 0.9)
+    step = np.abs(weight).max() / 8
+    return np.where(kept, np.round(weight / step) * step, 0.0)
+
+
+def network(
+    width: int = 16, seed: int = 0, *, compress: bool = False
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray[Any, Any]]]:
     """Build the CNN: three 3x3 convolutions with ReLU, global average, one matrix to ten classes.
 
     ``width`` is the number of channels after the first convolution; the others have twice and four times as many.
@@ -42,6 +52,7 @@ def network(width: int = 16, seed: int = 0) -> tuple[onnx.ModelProto, dict[str, 
     shapes = ((3, width, 1), (width, 2 * width, 2), (2 * width, 4 * width, 2))
     for index, (channels, wider, stride) in enumerate(shapes):
         weight = rng.standard_normal((wider, channels, 3, 3)) / np.sqrt(9 * channels)
+        weight = compressed(weight) if compress else weight
         parameters[f"conv{index}.weight"] = weight.astype(np.float32)
         parameters[f"conv{index}.bias"] = np.zeros(wider, np.float32)
         inputs = [value, f"conv{index}.weight", f"conv{index}.bias"]
@@ -66,9 +77,9 @@ def network(width: int = 16, seed: int = 0) -> tuple[onnx.ModelProto, dict[str, 
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), parameters
 
 
-def write_cnn(out: Path, width: int = 16) -> Path:
+def write_cnn(out: Path, width: int = 16, *, compress: bool = False) -> Path:
     """Put the CNN into an artifact."""
-    model, parameters = network(width)
+    model, parameters = network(width, compress=compress)
     canaries = np.random.default_rng(1).random((4, 3, 32, 32), dtype=np.float32)
     (logits,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": canaries})
     for tensor in model.graph.initializer:

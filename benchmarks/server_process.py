@@ -14,11 +14,11 @@ from benchmarks.load import Load, Measured
 SERVE = (
     "import sys, json; from clearweight.service.serve import serve; "
     "from clearweight.service.settings import Settings; "
-    "serve(Settings(models=sys.argv[1], http_port=0, grpc_port=0, **json.loads(sys.argv[2])))"
+    "serve(Settings(models=sys.argv[1], http_port=0, grpc_port=0, log_level='warning', **json.loads(sys.argv[2])))"
 )
 
 
-def service(artifact: Path, **settings: float) -> list[str]:
+def service(artifact: Path, **settings: float | str) -> list[str]:
     """Return the arguments of a Python process that serves an artifact on free ports."""
     return ["-c", SERVE, str(artifact), json.dumps(settings)]
 

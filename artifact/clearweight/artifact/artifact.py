@@ -82,15 +82,24 @@ class Artifact:
         return self._read(file)
 
     def weights(self) -> WeightsReader:
-        """Open the packed weights; their tensors must be exactly the ledger's.
+        """Open the packed weights; they must be the stated ones, and their tensors exactly the ledger's.
 
         Raises
         ------
+        FileDigestError
+            The file was changed since it was opened.
         ContainerError
             The packed weights are malformed.
         FieldValueError
             A tensor's name, shape or bytes differ from the manifest's ledger.
         """
+        if (
+            file_entry(self.path / WEIGHTS, device=self.manifest.files[WEIGHTS].device)
+            != self.manifest.files[WEIGHTS]
+        ):
+            raise FileDigestError(
+                f"{self.path / WEIGHTS} does not have the SHA-256 of the manifest: it was changed."
+            )
         most = 8 * sum(math.prod(row.shape) for row in self.manifest.ledger.rows)  # of the widest dtype
         reader = WeightsReader(self.path / WEIGHTS, max_dense_bytes=most)
         packed = [(r.name, r.shape, r.bytes, r.nonzero) for r in reader.records]

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     """ONNX Runtime threads per run."""
     fixed_batch: int = Field(default=0, ge=0)
     """Plan sessions for this many rows, and run other requests in pieces; 0 plans for any number."""
+    memory: Literal["fast", "saving"] = "fast"
+    """Every session with its own copy of the parameters, or one copy for all sessions of a model, at slower runs."""
+    all_explainers: bool = False
+    """Open every explainer at load; else all but the default one at their first use."""
     predict_workers: int = Field(default=2, ge=1)
     """Predict runs at a time."""
     predict_queue: int = Field(default=64, ge=0)
@@ -125,6 +129,8 @@ class Settings(BaseSettings):
         return EngineOptions(
             threads=self.threads,
             fixed_batch=self.fixed_batch,
+            memory=self.memory,
+            all_explainers=self.all_explainers,
             low_fidelity=self.low_fidelity,
             load=None if self.load == "*" else tuple(filter(None, map(str.strip, self.load.split(",")))),
             watch_seconds=self.watch_seconds,

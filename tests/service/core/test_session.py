@@ -1,18 +1,21 @@
 """Sessions: planned for any number of rows, or for a fixed one."""
 
+import io
+
 import numpy as np
 import onnx
 import pytest
 
-from clearweight.artifact import Artifact
+from clearweight.artifact import Artifact, WeightsReader, write_weights
 from clearweight.service import Engine, EngineOptions
 from clearweight.service.core.session import Session
+from clearweight.service.core.weights import OwnWeights
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
 def test_a_fixed_batch_answers_any_number_of_rows(exported, rows):
     artifact = Artifact.open(exported.path)
-    graph, weights = artifact.graph("explain.input_x_gradient.onnx"), artifact.weights()
+    graph, weights = artifact.graph("explain.input_x_gradient.onnx"), OwnWeights(artifact.weights)
     x = exported.prepared.inputs(exported.prepared.splits.validation).numpy()[:rows]
     name = artifact.manifest.inputs[0].name
     feed = {name: x, "target": np.arange(rows) % 10 - 1}
@@ -43,11 +46,10 @@ def test_what_all_rows_share_is_not_cut():
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     x, path = np.arange(10, dtype=np.float32).reshape(5, 2), np.full(7, 0.5, np.float32)
 
-    class NoWeights:
-        def tensors(self):
-            return iter(())
-
-    session = Session(model.SerializeToString(), NoWeights(), 1, batch=2)
+    none = io.BytesIO()
+    write_weights(none, [])
+    weights = OwnWeights(lambda: WeightsReader(none.getvalue()))
+    session = Session(model.SerializeToString(), weights, 1, batch=2)
 
     np.testing.assert_allclose(session.run({"x": x, "path": path})[0], 3.5 * x)
 

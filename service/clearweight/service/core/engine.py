@@ -103,6 +103,8 @@ class Engine:
             threads=self.options.threads,
             observer=self.observer,
             fixed_batch=self.options.fixed_batch,
+            memory=self.options.memory,
+            all_explainers=self.options.all_explainers,
         )
 
     def _repeat(self, what: str, seconds: float, work: Callable[[], None]) -> None:

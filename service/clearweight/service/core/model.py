@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from clearweight.artifact import Artifact, Canary, explain_inputs, preprocessing
+from clearweight.artifact import Artifact, ArtifactError, Canary, explain_inputs, preprocessing
 from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.errors import LoadError, UnsupportedError
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.session import Halt, Session
+from clearweight.service.core.weights import MEMORY, Weights
 from clearweight.service.drift import FidelityReport, IntegrityReport, check_fidelity, check_integrity
 
 _TARGET, _MAP, _COMPLETENESS = "target", "explain", "completeness_error"
@@ -44,6 +45,10 @@ class Model:
     observer : Observer
     fixed_batch : int
         Rows that sessions are planned for; 0 for any number.
+    memory : "fast" or "saving"
+        Whether every session has a copy of the parameters, or all share one.
+    all_explainers : bool
+        Open the sessions of all explainers now; else all but the default one wait for their first use.
 
     Raises
     ------
@@ -52,7 +57,16 @@ class Model:
         do not fit the graphs.
     """
 
-    def __init__(self, artifact: Artifact, *, threads: int, observer: Observer, fixed_batch: int = 0) -> None:
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        threads: int,
+        observer: Observer,
+        fixed_batch: int = 0,
+        memory: str = "fast",
+        all_explainers: bool = False,
+    ) -> None:
         manifest = artifact.manifest
         self.manifest = manifest
         self.name, self.version = manifest.name, manifest.version
@@ -63,6 +77,7 @@ class Model:
         self.device_bytes = artifact.device_bytes
         self._artifact, self._threads, self._observer = artifact, threads, observer
         self._fixed_batch = fixed_batch
+        self._weights = self._parameters(memory)
         self._predict = self._session("predict.onnx", (*self.input_names,), self.output_names)
         self._explainers: dict[str, Session] = {}
         self._drawn: dict[str, tuple[tuple[int, ...], dict[str, NDArray[np.float32]]]] = {}
@@ -76,14 +91,20 @@ class Model:
             self.self_test()
             if self.canaries.count:
                 self._time()
+            for method in manifest.explainers if all_explainers else ():
+                self._explainer(method)
         except Exception as error:  # canaries that do not fit the graph end in as many classes
             raise LoadError(f"The self-test of {self.name!r} cannot run: {error}") from error
 
+    def _parameters(self, memory: str) -> Weights:
+        try:
+            return MEMORY[memory](self._artifact.weights)
+        except ArtifactError as error:
+            raise LoadError(f"The weights of {self.name!r} cannot be read: {error}") from error
+
     def _session(self, file: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Session:
         try:
-            session = Session(
-                self._artifact.graph(file), self._artifact.weights(), self._threads, self._fixed_batch
-            )
+            session = Session(self._artifact.graph(file), self._weights, self._threads, self._fixed_batch)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise LoadError(f"ONNX Runtime cannot load {file} of {self.name!r}: {error}") from error
         if set(session.inputs) != set(inputs) or not set(outputs) <= set(session.outputs):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.slot import LOW_FIDELITY
 from clearweight.service.core.types import Limits
+from clearweight.service.core.weights import MEMORY
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,9 @@ class EngineOptions:
 
     ``fixed_batch`` plans every session for that many rows, which is fastest on a device that always asks for as many
     (1 on most); other requests are run in pieces. 0 plans for any number.
+
+    ``memory`` is "fast", every session with its own copy of the parameters, or "saving", one copy for all of a model.
+    ``all_explainers`` opens every explainer at load instead of at its first use, for an even latency.
 
     ``load`` names the models to load at the start, None for all; the others wait for ``Engine.load``.
     ``watch_seconds`` is the pause between looks at the folder for versions that came, changed or went, 0 for none.
@@ -24,6 +28,8 @@ class EngineOptions:
 
     threads: int = 1
     fixed_batch: int = 0
+    memory: str = "fast"
+    all_explainers: bool = False
     low_fidelity: str = "refuse"
     load: tuple[str, ...] | None = None
     watch_seconds: float = 0.0
@@ -40,6 +46,8 @@ class EngineOptions:
             raise InvalidRequestError(
                 f"low_fidelity is {self.low_fidelity!r}, expected one of {LOW_FIDELITY}."
             )
+        if self.memory not in MEMORY:
+            raise InvalidRequestError(f"memory is {self.memory!r}, expected one of {tuple(MEMORY)}.")
         if not 0.0 <= self.shadow <= 1.0 or not 0.0 < self.shadow_cpu_share <= 1.0:
             raise InvalidRequestError(
                 f"shadow is {self.shadow} and shadow_cpu_share {self.shadow_cpu_share}, expected shares up to 1."

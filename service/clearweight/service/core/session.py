@@ -1,9 +1,4 @@
-"""ONNX Runtime sessions over graphs whose every parameter lives outside them.
-
-Fast mode: each session takes its own copy of the parameters through ``add_external_initializers``, so constant
-folding and layout transformers see the real values. The tempting alternative, ``add_initializer`` with one shared
-buffer over a placeholder file, silently computes with the placeholder wherever an optimizer reads the file.
-"""
+"""ONNX Runtime sessions over graphs whose every parameter lives outside them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +7,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from clearweight.artifact import WeightsReader
+from clearweight.service.core.weights import Weights
 
 ort.disable_telemetry_events()
 
@@ -39,8 +34,8 @@ class Session:
     ----------
     graph : bytes
         The ONNX file; its initializers are external and named like the tensors of ``weights``.
-    weights : WeightsReader
-        Decoded tensor by tensor, and only for the time the session takes to copy them.
+    weights : Weights
+        Of all sessions of the model.
     threads : int
         Threads per run.
     batch : int
@@ -48,7 +43,7 @@ class Session:
         of the backward pass in the blocked layout of convolutions; other requests are run in pieces of this size.
     """
 
-    def __init__(self, graph: bytes, weights: WeightsReader, threads: int, batch: int = 0) -> None:
+    def __init__(self, graph: bytes, weights: Weights, threads: int, batch: int = 0) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -57,13 +52,8 @@ class Session:
         if batch:
             options.add_free_dimension_override_by_name(_BATCH, batch)
         self._batch = batch
-        names, values = [], []
-        for name, tensor in weights.tensors():
-            names.append(name)
-            # Not ascontiguousarray: it would give a scalar, such as the scale of a quantized value, an axis.
-            values.append(ort.OrtValue.ortvalue_from_numpy(np.asarray(tensor, order="C")))
-        options.add_external_initializers(names, values)
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._weights = weights  # shared ones must outlive the session
+        self._session = weights.open(graph, options)
         self.inputs = tuple(node.name for node in self._session.get_inputs())
         self.outputs = tuple(node.name for node in self._session.get_outputs())
         # What is shared by the rows (path points, noise, masks) has another, open first axis.

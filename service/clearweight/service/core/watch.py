@@ -92,6 +92,7 @@ class Watch:
             threads=self._options.threads,
             observer=self._observer,
             fixed_batch=self._options.fixed_batch,
+            memory=self._options.memory,
         )
         theirs = reference.manifest
         if (theirs.inputs, theirs.outputs, theirs.default_explainer) != (
