@@ -1,8 +1,8 @@
 """An open-loop load generator for HTTP: requests leave when their time has come, whatever became of those before.
 
 A closed loop slows down with its server and so never overloads it. Here arrivals are a Poisson process of fixed rate
-(Schroeder, Wierman, Harchol-Balter, NSDI 2006), each on an idle connection or on a new one, and latency counts from the
-time at which a request was due.
+(Schroeder, Wierman, Harchol-Balter, NSDI 2006), each on an idle connection or on a new one. How late the generator was
+is told apart from how long the answer took.
 """
 
 import asyncio
@@ -24,12 +24,12 @@ class Outcome:
 
     Attributes
     ----------
-    due : seconds since the start
+    lag : seconds that the generator itself was late; large values say that it was the bottleneck
     status : of the answer; ``LOST`` where the connection broke, ``UNSENT`` where none could be made
-    seconds : from the time it was due
+    seconds : from then to the answer, connecting included
     """
 
-    due: float
+    lag: float
     status: int
     seconds: float
 
@@ -132,8 +132,9 @@ async def arrive(port: int, request: bytes, rate: float, seconds: float, seed: i
     started = time.perf_counter()
 
     async def one(due: float) -> None:
+        begun = time.perf_counter()
         status = await pool.call(request)
-        outcomes.append(Outcome(due, status, time.perf_counter() - started - due))
+        outcomes.append(Outcome(begun - started - due, status, time.perf_counter() - begun))
 
     for due in np.cumsum(gaps):
         wait = due - (time.perf_counter() - started)

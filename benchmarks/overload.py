@@ -4,7 +4,8 @@ The CNN is widened until one prediction takes milliseconds, so that a load gener
 what the server can compute. ``budget_ms`` is the longest wait for a thread (``predict_queue_timeout``): who waits
 longer is refused. ``refused`` are 429, 503 and 504, and connections that could not be made; ``lost`` is what got no
 answer at all. ``recovery_s`` runs from the last arrival to the first of five answers in a row, to single requests, none
-slower than twice the slowest of the quiet ones before.
+slower than twice the slowest of the quiet ones before. ``generator_lag_ms`` is the 99th percentile of how late requests
+left: far above a few milliseconds, the generator was the bottleneck and the run says little.
 """
 
 import asyncio
@@ -46,6 +47,7 @@ class Overload:
     budget_ms: float
     rss_growth_mb: float
     recovery_s: float
+    generator_lag_ms: float
 
 
 UNITS = {
@@ -58,6 +60,7 @@ UNITS = {
     "budget_ms": "ms",
     "rss_growth_mb": "MB",
     "recovery_s": "s",
+    "generator_lag_ms": "ms",
 }
 
 
@@ -106,6 +109,7 @@ async def overloaded(pid: int, port: int, request: bytes, capacity: float, secon
         budget_ms=1e3 * _BUDGET_SECONDS,
         rss_growth_mb=grown / 1e6,
         recovery_s=recovery,
+        generator_lag_ms=1e3 * float(np.quantile([outcome.lag for outcome in outcomes], 0.99)),
     )
 
 

@@ -115,6 +115,18 @@ def test_small_work_runs_where_it_stands_and_large_work_in_a_thread():
     assert [thread == threading.get_ident() for thread in found.threads] == [True, False]
 
 
+def test_an_event_loop_that_is_behind_computes_nothing_and_counts_as_a_queue():
+    now = time.monotonic()
+    with bench(opened=True, inline_seconds=0.5, queue_seconds=60.0) as found:
+        asyncio.run(found.lane.answer(Work(seconds=0.1), arrived=now + 60.0))
+        asyncio.run(found.lane.answer(Work(seconds=0.1), arrived=now - 1.0))
+        with pytest.raises(QueueFullError, match="nothing was computed"):
+            found.lane.admit("tiny", now - 61.0)
+
+    assert [thread == threading.get_ident() for thread in found.threads] == [True, False]
+    assert found.seen.reasons == ["queue_timeout"]
+
+
 def test_small_work_queues_behind_waiting_work():
     with bench(inline_seconds=0.5) as found:
 
@@ -218,10 +230,13 @@ def test_a_full_queue_refuses_at_once_says_when_to_come_back_and_accepts_again()
             await found.running()
             tasks += await found.start(Work(), Work())
             assert found.lane.depth == 2
-            for refused in (found.lane.answer(Work()), asyncio.to_thread(found.lane.admit, "tiny")):
+            for refused in (
+                found.lane.answer(Work()),
+                asyncio.to_thread(found.lane.admit, "tiny", time.monotonic()),
+            ):
                 with pytest.raises(QueueFullError, match="2 requests wait"):
                     await refused
-            found.lane.admit("another")
+            found.lane.admit("another", time.monotonic())
             found.gate.set()
             await asyncio.gather(*tasks)
             return await found.lane.answer(Work("again"))

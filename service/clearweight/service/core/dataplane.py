@@ -37,6 +37,7 @@ class Call:
     ----------
     deadline : of ``time.monotonic``, where the caller set one
     gone : returns when the caller has left, where the transport cannot cancel
+    started : of ``time.monotonic``; a transport that knows when the request's head was read says so
     """
 
     __slots__ = ("code", "deadline", "gone", "model", "protocol", "started", "verb", "version")
@@ -118,7 +119,7 @@ class Dataplane:
         context = CURRENT.get()
         if context is not None:
             context.model, context.version = slot.name, slot.version
-        self.lanes[call.verb].admit(slot.name)
+        self.lanes[call.verb].admit(slot.name, call.started)
 
     async def answer(self, call: Call, request: InferRequest) -> InferResponse:
         """Answer one request on its lane.
@@ -136,7 +137,7 @@ class Dataplane:
         if self._request_seconds:
             latest = call.started + self._request_seconds
             deadline = latest if deadline is None else min(deadline, latest)
-        return await self.lanes[call.verb].answer(job, deadline, call.gone)
+        return await self.lanes[call.verb].answer(job, deadline, call.gone, call.started)
 
     def close(self) -> None:
         """Finish what runs, then stop every thread."""

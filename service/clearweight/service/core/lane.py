@@ -37,6 +37,8 @@ Gone: TypeAlias = Callable[[], Awaitable[object]]
 """Returns when the caller has left."""
 
 _SMOOTHING = 0.1
+_BEHIND = 0.01
+"""Seconds that the event loop may be behind and still compute anything itself."""
 _CLOSED = "The service is shutting down and takes no new work."
 
 
@@ -121,17 +123,29 @@ class Lane:
 
     # -- in the event loop ----------------------------------------------------------------------------------------
 
-    def admit(self, model: str) -> None:
+    def admit(self, model: str, arrived: float) -> None:
         """Refuse at the head of a request what would be refused after its body.
+
+        Parameters
+        ----------
+        arrived : of ``time.monotonic``, when the head was read: an event loop that is behind is a queue, too
 
         Raises
         ------
         QueueFullError
-            As many requests of this model wait as may.
+            As many requests of this model wait as may, or this one has waited as long as it may.
         """
+        if time.monotonic() - arrived > self._options.queue_seconds:
+            self._observer.rejected("queue_timeout")
+            raise self._too_long(model)
         if self._queues:
             with self._wake:
                 self._check_room(model)
+
+    def _too_long(self, model: str) -> QueueFullError:
+        seconds = self._options.queue_seconds
+        text = f"Nobody was free for this request for {seconds:.3g} s; nothing was computed."
+        return QueueFullError(text, retry_after=self._time_to_clear(model))
 
     def _check_room(self, model: str) -> None:
         if len(self._queues.get(model, ())) >= self.capacity + self._free:
@@ -146,7 +160,11 @@ class Lane:
         return len(self._queues.get(model, ())) * self._seconds / len(self._threads)
 
     async def answer(
-        self, job: Job, deadline: float | None = None, gone: Gone | None = None
+        self,
+        job: Job,
+        deadline: float | None = None,
+        gone: Gone | None = None,
+        arrived: float | None = None,
     ) -> InferResponse:
         """Run a job and return its answer.
 
@@ -157,6 +175,7 @@ class Lane:
         ----------
         deadline : of ``time.monotonic``; the caller has no use for an answer after it
         gone : returns when the caller has left; asked only while the job waits or runs in a thread
+        arrived : of ``time.monotonic``, when the request's head was read; None is now
 
         Raises
         ------
@@ -166,14 +185,15 @@ class Lane:
             The deadline passed, or the caller left.
         """
         options = self._options
+        waited = 0.0 if arrived is None else time.monotonic() - arrived
         alone = not self._queues and not self._busy and not options.max_delay
-        if alone and job.seconds <= options.inline_seconds:
+        if alone and waited < _BEHIND and job.seconds <= options.inline_seconds:
             return self._run([job], None)[0]
         loop = asyncio.get_running_loop()
         ticket = _Ticket(job, loop.create_future())
         self._enter(ticket)
         with ExitStack() as ends:
-            ends.callback(loop.call_later(options.queue_seconds, self._tire, ticket).cancel)
+            ends.callback(loop.call_later(options.queue_seconds - waited, self._tire, ticket).cancel)
             if deadline is not None:
                 left = max(0.0, deadline - time.monotonic())
                 ends.callback(loop.call_later(left, self._expire, ticket).cancel)
@@ -198,9 +218,7 @@ class Lane:
 
     def _tire(self, ticket: _Ticket) -> None:
         if ticket.party is None and not self._give_up(ticket, "queue_timeout"):
-            text = f"No {self.verb} thread was free for {self._options.queue_seconds:.3g} s; nothing was computed."
-            after = self._time_to_clear(ticket.job.slot.name)
-            ticket.future.set_exception(QueueFullError(text, retry_after=after))
+            ticket.future.set_exception(self._too_long(ticket.job.slot.name))
 
     def _expire(self, ticket: _Ticket) -> None:
         if not ticket.future.done():

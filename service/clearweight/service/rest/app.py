@@ -165,8 +165,8 @@ class _Rest:
         with self._plane.call(verb, "rest") as call:
             try:
                 model, version = _path(request)
-                self._plane.label(call, model, version)
                 bound(call, request)
+                self._plane.label(call, model, version)
                 headers = dict(request.scope["headers"])
                 body = await read_body(request, headers.get(b"content-length"), self._limits.body_bytes)
                 asked, form = self._decode(model, version, headers, body)
@@ -197,8 +197,8 @@ class _Rest:
         with self._plane.call(verb, "rest") as call:
             try:
                 model, _ = _path(request)
-                self._plane.label(call, model, None)
                 bound(call, request)
+                self._plane.label(call, model, None)
                 declared = dict(request.scope["headers"]).get(b"content-length")
                 body = await read_body(request, declared, self._limits.body_bytes)
                 metadata = self._engine.metadata(model)

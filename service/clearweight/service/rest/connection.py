@@ -4,6 +4,7 @@ Uvicorn reads HTTP and bounds none of these with the fast parser.
 """
 
 import asyncio
+import time
 from typing import Any
 
 import orjson
@@ -11,6 +12,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 HEAD_BYTES = 32 * 1024
 HEAD_SECONDS = 10.0
+ARRIVED = "clearweight.arrived"
+"""Key of an ASGI scope: the ``time.monotonic`` at which a request's head began to be read."""
 
 
 def bounded_protocol(
@@ -68,6 +71,7 @@ class _Bounded(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a head."""
         super().on_message_begin()
+        self.scope[ARRIVED] = time.monotonic()  # type: ignore[literal-required]  # a key of ours
         self._await_head()
 
     def on_headers_complete(self) -> None:

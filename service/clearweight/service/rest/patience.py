@@ -6,13 +6,14 @@ from starlette.requests import Request
 
 from clearweight.service.core.dataplane import Call
 from clearweight.service.core.errors import InvalidRequestError
+from clearweight.service.rest.connection import ARRIVED
 
 TIMEOUT = "X-Request-Timeout"
 """Seconds from the request's head after which its caller has no use for an answer."""
 
 
 def bound(call: Call, request: Request) -> None:
-    """Read how long the caller will wait, and how to know that it has left.
+    """Read since when the caller waits, for how long it will, and how to know that it has left.
 
     Raises
     ------
@@ -20,6 +21,7 @@ def bound(call: Call, request: Request) -> None:
         The header is no positive number of seconds.
     """
     call.gone = request.receive
+    call.started = request.scope.get(ARRIVED, call.started)
     seconds = request.headers.get(TIMEOUT)
     if seconds is None:
         return
