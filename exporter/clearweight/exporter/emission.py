@@ -83,6 +83,8 @@ def check_codes(tensors: Sequence[CodedTensor], parameters: dict[str, NDArray[np
     """
     codes = {tensor.name: tensor for tensor in tensors}
     for name, values in parameters.items():
+        if any(code.startswith(f"{name}.") for code in codes):
+            continue  # factors stand in its place
         if name not in codes:
             raise ConstraintError(
                 f"Parameter {name!r} of the graph is none of the module's: {', '.join(codes)}."

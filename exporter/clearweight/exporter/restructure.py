@@ -1,11 +1,13 @@
 """From the network as it was trained to the network as it runs: its graph rebuilt round what the constraints promise.
 
 Training keeps the reference's shape, so that every module and unit corresponds. What ships need not: dropped filters
-are taken out, and block-diagonal layers run block by block. The codes move along: the writer need not guess them.
+are taken out, block-diagonal layers run block by block, factored ones as two. The codes
+move along: the writer need not guess them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearweight.artifact import CodedTensor
+from clearweight.exporter.compress.constraint import coded_tensor, factored, value_of
 from clearweight.exporter.compress.mpd import BlockMask, block_masks
 from clearweight.exporter.compress.prune_filters import filter_masks
 from clearweight.exporter.graph.blocks import Blocks, in_blocks
+from clearweight.exporter.graph.factors import in_two
 from clearweight.exporter.graph.shrink import shrink
 
 
@@ -45,12 +49,36 @@ def restructure(module: nn.Module, model: onnx.ModelProto, tensors: Sequence[Cod
     model : its canonical graph
     tensors : codes of the graph's parameters, in any order
     """
-    found = Restructured(model, tuple(tensors), {}, {})
+    found = _in_factors(Restructured(model, tuple(tensors), {}, {}), module)
     if any(not bool(mask.all()) for _, mask in filter_masks(module)):
         found = _without_filters(found)
     if masks := block_masks(module):
         found = _in_blocks(found, masks)
     return found
+
+
+def _in_factors(network: Restructured, module: nn.Module) -> Restructured:
+    """Run what is factored as two layers; the product stays where it is read in another way."""
+    kept = {tensor.name: tensor for tensor in network.tensors}
+    whole = {t.name: t.dims for t in network.model.graph.initializer}
+    pairs = {
+        name: (f"{name}.{found.factors[0]}", f"{name}.{found.factors[1]}")
+        for name in whole
+        if (found := factored(module, name)) is not None
+    }
+    if not pairs:
+        return network
+    parts = {name: coded_tensor(module, name) for pair in pairs.values() for name in pair}
+    model, done = in_two(network.model, pairs, {name: part.values for name, part in parts.items()})
+    stands_for = dict(network.stands_for)
+    for name in done:
+        first, second = pairs[name]
+        stands_for |= {first: prod(whole[name]), second: 0}
+    kept |= parts
+    for name in set(pairs) - done:
+        kept[name] = CodedTensor(name, value_of(module, name).detach().cpu().numpy())
+    present = [t.name for t in model.graph.initializer]
+    return Restructured(model, tuple(kept[name] for name in present), stands_for, network.channels)
 
 
 def _without_filters(network: Restructured) -> Restructured:

@@ -6,6 +6,12 @@ from clearweight.exporter.compress.dense_sparse_dense import DenseSparseDense, D
 from clearweight.exporter.compress.dynamical_isometry import DynamicalIsometry, DynamicalIsometryConfig
 from clearweight.exporter.compress.entropy_constrained import EntropyConstrained, EntropyConstrainedConfig
 from clearweight.exporter.compress.half_precision import HalfPrecision, HalfPrecisionConfig
+from clearweight.exporter.compress.low_rank import (
+    LowRank,
+    LowRankConfig,
+    LowRankFactorization,
+    Separable,
+)
 from clearweight.exporter.compress.mpd import BlockMask, Mpd, MpdConfig
 from clearweight.exporter.compress.prune import Prune, PruneConfig
 from clearweight.exporter.compress.prune_filters import FilterMask, PruneFilters, PruneFiltersConfig
@@ -20,6 +26,7 @@ METHODS = {
     "dynamical_isometry": DynamicalIsometry,
     "prune_filters": PruneFilters,
     "mpd": Mpd,
+    "low_rank": LowRankFactorization,
     "share_weights": ShareWeights,
     "entropy_constrained": EntropyConstrained,
     "half_precision": HalfPrecision,
@@ -27,7 +34,7 @@ METHODS = {
 
 # Every constraint that a checkpoint may hold.
 CONSTRAINTS: dict[str, type[Constraint]] = {
-    c.kind: c for c in (PruneMask, FilterMask, BlockMask, SharedCodebook)
+    c.kind: c for c in (PruneMask, FilterMask, BlockMask, LowRank, Separable, SharedCodebook)
 }
 
 __all__ = [
@@ -43,6 +50,8 @@ __all__ = [
     "EntropyConstrainedConfig",
     "HalfPrecision",
     "HalfPrecisionConfig",
+    "LowRankConfig",
+    "LowRankFactorization",
     "Mpd",
     "MpdConfig",
     "Prune",
