@@ -12,6 +12,9 @@ from clearweight.service.settings import Settings
 PATH = Path(__file__).parents[1] / "helm" / "values.schema.json"
 MANAGED = frozenset({
     "models", "host", "http_port", "grpc_port", "drain_seconds", "grace_seconds",  # the chart's own values
+    "tokens", "admin_tokens",  # secrets do not belong into values
+    "token_file", "anonymous_metrics", "tls_cert", "tls_key",  # auth and tls
+    "tls_client_ca",  # the cluster's own probes have no certificate to show
 })  # fmt: skip
 """Settings that have a place of their own in the chart, or none."""
 

@@ -40,6 +40,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end }}
 {{- end }}
 
+{{- define "clearweight.scheme" -}}
+{{ ternary "https" "http" (ne .Values.tls.existingSecret "") }}
+{{- end }}
+
 {{/* The Pod Security Standard "restricted", as the image is built for. */}}
 {{- define "clearweight.podSecurityContext" -}}
 runAsNonRoot: true

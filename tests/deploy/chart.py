@@ -35,6 +35,8 @@ EVERYTHING = {
     "image": {"digest": f"sha256:{'0' * 64}"},
     "imagePullSecrets": [{"name": "pull"}],
     "ingress": {"enabled": True, "className": "nginx", "tlsSecret": "web", "annotations": {"a": "b"}},
+    "auth": {"existingSecret": "tokens", "anonymousMetrics": False},
+    "tls": {"existingSecret": "certificate"},
     "serviceAccount": {"annotations": {"a": "b"}},
     "autoscaling": {"enabled": True, "metric": "queueDepth"},
     "networkPolicy": {

@@ -61,6 +61,7 @@ WRONG = {
     "a setting out of its range": {"settings": {"shadow": 2}},
     "a setting of another type": {"settings": {"explain_queue": "many"}},
     "a setting that the chart manages": {"settings": {"http_port": 9000}},
+    "a secret among the settings": {"settings": {"tokens": "t"}},
     "an unknown source": {"model": {"source": "s3"}},
     "the tag latest": {"image": {"tag": "latest"}},
     "half a digest": {"image": {"digest": "sha256:12"}},
@@ -121,6 +122,7 @@ def test_settings_arrive_as_the_service_reads_them(monkeypatch, tmp_path):
 
     assert (settings.shadow, settings.max_body_bytes, settings.low_fidelity) == (0.05, 67108864, "annotate")
     assert (settings.drain_seconds, settings.grace_seconds) == (5, 30)
+    assert settings.token_file is not None
 
 
 def test_probes_ask_for_paths_that_exist(models):
@@ -234,6 +236,45 @@ def test_autoscaling_decides_the_number_of_pods_alone(metric):
     assert (read["type"] == "Pods") is (metric == "queueDepth")
     if metric == "queueDepth":
         assert read["pods"]["metric"]["name"] == "clearweight_queue_depth"
+
+
+def test_with_tokens_the_test_pod_has_one():
+    manifests = render({"auth": {"existingSecret": "tokens"}})
+    template, container = server(manifests)
+    settings = next(
+        m["data"] for m in manifests if m["kind"] == "ConfigMap" and "CLEARWEIGHT_HOST" in m["data"]
+    )
+
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tokens"]
+    assert settings["CLEARWEIGHT_TOKEN_FILE"] == f"{mount['mountPath']}/tokens"
+    assert {"name": "tokens", "secret": {"secretName": "tokens", "defaultMode": 0o440}} in template["spec"][
+        "volumes"
+    ]
+    (variable,) = one(manifests, "Pod")["spec"]["containers"][0]["env"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "tokens", "key": "tokens"}
+
+
+def test_with_a_certificate_everything_speaks_tls():
+    manifests = render(EVERYTHING)
+    _, container = server(manifests)
+    settings = next(
+        m["data"] for m in manifests if m["kind"] == "ConfigMap" and "CLEARWEIGHT_HOST" in m["data"]
+    )
+    (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "tls"]
+    assert settings["CLEARWEIGHT_TLS_CERT"] == f"{mount['mountPath']}/tls.crt"
+    assert settings["CLEARWEIGHT_TLS_KEY"] == f"{mount['mountPath']}/tls.key"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["httpGet"]["scheme"] == "HTTPS"
+    (endpoint,) = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["scheme"] == "https"
+    assert endpoint["tlsConfig"]["serverName"] == one(manifests, "Service")["metadata"]["name"]
+    assert endpoint["authorization"]["credentials"] == {"name": "tokens", "key": "tokens"}
+    (tester,) = one(manifests, "Pod")["spec"]["containers"]
+    assert tester["command"][-1].startswith("https://")
+    assert {"name": "CLEARWEIGHT_CA", "value": "/tls/ca.crt"} in tester["env"]
+    assert {port.get("appProtocol") for port in one(manifests, "Service")["spec"]["ports"]} == {"https", None}
+    plain = server(render())[1]
+    assert plain["readinessProbe"]["httpGet"]["scheme"] == "HTTP"
 
 
 def test_dashboards_arrive_byte_for_byte():

@@ -178,6 +178,37 @@ def test_it_is_unhealthy_when_the_service_does_not_answer(image, models):
         idle.remove()
 
 
+@pytest.mark.parametrize("clients", ["anyone", "with a certificate"])
+def test_the_health_check_knows_tls(image, models, tmp_path, clients):
+    key, certificate = tmp_path / "tls.key", tmp_path / "tls.crt"
+    made = (
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-subj",
+        "/CN=clearweight",
+        "-days",
+        "2",
+    )
+    run(*made, "-keyout", key, "-out", certificate)
+    for path in (tmp_path, key, certificate):
+        path.chmod(0o755)
+    given = {"CERT": "/tls/tls.crt", "KEY": "/tls/tls.key"}
+    if clients != "anyone":
+        given["CLIENT_CA"] = "/tls/tls.crt"
+    options = [word for name, value in given.items() for word in ("-e", f"CLEARWEIGHT_TLS_{name}={value}")]
+    running = Container(image, models, "--network", "none", "-v", f"{tmp_path}:/tls:ro", *options)
+    try:
+        running.wait_until_live()
+        plain = running.exec("python", "/probe.py", "http://127.0.0.1:8080", check=False)
+        assert plain.returncode != 0
+    finally:
+        running.remove()
+
+
 def test_sigterm_ends_it_with_code_zero_in_time(image, models):
     running = Container(image, models, "--network", "none")
     try:
