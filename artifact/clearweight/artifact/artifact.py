@@ -24,6 +24,7 @@ from clearweight.artifact.file_name import (
     GRAPH_FILES,
     MANIFEST,
     PREDICT,
+    SIGNATURE,
     UNFINISHED,
     WEIGHTS,
     check_file_name,
@@ -46,7 +47,7 @@ class Artifact:
         )
 
     @classmethod
-    def open(cls, path: Path | str, *, verify: bool = True) -> "Artifact":
+    def open(cls, path: Path | str, *, verify: bool = True, public_key: bytes | None = None) -> "Artifact":
         """Open ``OUT/NAME/VERSION``.
 
         Parameters
@@ -55,6 +56,8 @@ class Artifact:
         verify : bool
             Also hash every file. Names, kinds, sizes and the manifest are always checked, and what
             ``graph``, ``weights`` and ``canaries`` return is checked when it is read.
+        public_key : bytes, optional
+            Ed25519, PEM: whose signature the manifest must carry; without it a signature is not looked at.
 
         Raises
         ------
@@ -64,7 +67,7 @@ class Artifact:
         directory = Path(path)
         if UNFINISHED in directory.name and directory.name.startswith("."):
             raise UnfinishedError(f"{directory} is what an interrupted write left behind; it can be deleted.")
-        return open_directory(directory, verify=verify)
+        return open_directory(directory, verify=verify, public_key=public_key)
 
     def graph(self, file: str) -> bytes:
         """Return the bytes of ``predict.onnx`` or an explain graph, checked against their digest.
@@ -143,12 +146,16 @@ class Artifact:
         return data
 
 
-def open_directory(directory: Path, *, verify: bool) -> Artifact:
+def open_directory(directory: Path, *, verify: bool, public_key: bytes | None = None) -> Artifact:
     """Open a directory whatever its own name is; ``write_artifact`` checks its work with this."""
     sizes = _file_sizes(directory)
     data = (directory / MANIFEST).read_bytes()
+    if public_key is not None:
+        from clearweight.artifact.signature import check_signature  # noqa: PLC0415  # needs the extra `sign`
+
+        check_signature(directory, data, public_key)
     manifest = manifest_from_bytes(data)
-    for name in sorted(set(sizes) - set(manifest.files) - {MANIFEST}):
+    for name in sorted(set(sizes) - set(manifest.files) - {MANIFEST, SIGNATURE}):
         raise SurplusFileError(f"{directory / name} is not in the manifest; an artifact holds nothing else.")
     for name, entry in sorted(manifest.files.items()):
         if name not in sizes:

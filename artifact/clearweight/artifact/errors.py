@@ -34,6 +34,7 @@ ArtifactError
 │   ├── FileTooLargeError          OverflowError
 │   ├── FileSizeError              ValueError
 │   ├── FileDigestError            ValueError
+│   ├── SignatureError             ValueError
 │   ├── UnfinishedError            OSError
 │   └── ArtifactExistsError        FileExistsError
 ├── CanaryError                    ValueError
@@ -188,6 +189,10 @@ class FileSizeError(DirectoryError, ValueError):
 
 class FileDigestError(DirectoryError, ValueError):
     """A file whose SHA-256 is not the one in the manifest."""
+
+
+class SignatureError(DirectoryError, ValueError):
+    """No signature where one is required, or one that another key made; or a key that is none."""
 
 
 class UnfinishedError(DirectoryError, OSError):

@@ -9,6 +9,7 @@ WEIGHTS = "weights.cwt"
 PREDICT = "predict.onnx"
 CANARIES = "canaries.safetensors"
 REPORT = "report.html"
+SIGNATURE = "manifest.sig"
 REFERENCE_SUFFIX = "-reference"
 ONNX_SUFFIX = "-onnx"
 UNFINISHED = ".partial-"  # inside the name of a folder that is still being written
@@ -23,6 +24,7 @@ FILE_LIMITS = {
     WEIGHTS: 4096 * MIB,
     CANARIES: 256 * MIB,
     REPORT: 64 * MIB,
+    SIGNATURE: 64,  # bytes
 }
 GRAPH_LIMIT = 64 * MIB
 
@@ -33,7 +35,7 @@ def check_file_name(name: str) -> int:
     Raises
     ------
     FileNameError
-        Anything but the six kinds of file; so no folder, no dot-dot, no absolute path can pass.
+        Anything but the seven kinds of file; so no folder, no dot-dot, no absolute path can pass.
     """
     if name in FILE_LIMITS:
         return FILE_LIMITS[name]

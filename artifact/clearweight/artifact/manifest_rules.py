@@ -115,6 +115,7 @@ def _check_files(manifest: Manifest) -> None:
     for name, entry in manifest.files.items():
         check_file_name(name)
         _demand(name != "manifest.json", "files lists manifest.json, which cannot hold its own digest")
+        _demand(name != "manifest.sig", "files lists manifest.sig, which is made from the manifest")
         _demand(entry.bytes >= 0, f"files[{name!r}].bytes is {entry.bytes}")
         _demand(_SHA256.match(entry.sha256) is not None, f"files[{name!r}].sha256 is {entry.sha256!r}")
     if manifest.files:

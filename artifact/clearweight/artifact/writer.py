@@ -14,6 +14,7 @@ from clearweight.artifact.file_name import (
     MANIFEST,
     REFERENCE_SUFFIX,
     REPORT,
+    SIGNATURE,
     UNFINISHED,
     check_file_name,
     check_model_name,
@@ -53,8 +54,9 @@ def write_artifact(
     """
     check_model_name(manifest.name)
     check_version(manifest.version)
-    if MANIFEST in contents:
-        raise FileNameError(f"Contents hold {MANIFEST}, which is written from the manifest itself.")
+    for name in (MANIFEST, SIGNATURE):
+        if name in contents:
+            raise FileNameError(f"Contents hold {name}, which is made from the manifest itself.")
     target = Path(out) / manifest.name / (manifest.version + _SUFFIX[manifest.variant])
     with _appearing(target, overwrite=overwrite) as work:
         files = {name: _write_content(work, name, contents[name]) for name in sorted(contents)}

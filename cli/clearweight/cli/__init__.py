@@ -3,7 +3,19 @@
 from collections.abc import Callable
 from typing import Any
 
-from clearweight.cli import bench, demo, explain, explain_check, export, inspect, report, serve, tune, verify
+from clearweight.cli import (
+    bench,
+    demo,
+    explain,
+    explain_check,
+    export,
+    inspect,
+    report,
+    serve,
+    sign,
+    tune,
+    verify,
+)
 
 VERBS: dict[str, Callable[..., Any]] = {
     "export": export.export,
@@ -11,6 +23,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "explain-check": explain_check.explain_check,
     "inspect": inspect.inspect,
     "verify": verify.verify,
+    "sign": sign.sign,
     "report": report.report,
     "serve": serve.serve,
     "bench": bench.bench,

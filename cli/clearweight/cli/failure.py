@@ -21,6 +21,8 @@ EXTRAS = {
     "exporter": frozenset(
         {"torch", "onnx", "onnx_ir", "onnxscript", "lightning_fabric", "yaml", "sklearn", "jinja2"}
     ),
+    "sign": frozenset({"cryptography"}),
+    "tracing": frozenset({"opentelemetry"}),
     "service": frozenset(
         {"onnxruntime", "grpc", "fastapi", "uvicorn", "orjson", "pydantic", "pydantic_settings"}
     ),

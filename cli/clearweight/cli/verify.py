@@ -27,6 +27,10 @@ def verify(
             "--runtime-only", help="Leave out float64 evaluation, as a device without onnx installed does."
         ),
     ] = False,
+    public_key: Annotated[
+        Path | None,
+        typer.Option("--public-key", help="Demand a signature of this key (Ed25519, PEM) on every artifact."),
+    ] = None,
 ) -> None:
     """Check files, decode the weights, run every graph on the canaries and compare with the stored answers.
 
@@ -43,8 +47,12 @@ def verify(
     """
     from clearweight.artifact import find_artifacts
 
+    signer = public_key.read_bytes() if public_key else None
     float64 = not runtime_only and can_evaluate_float64()
-    findings = [examine(path, float64=float64) for path in with_references(find_artifacts(directory))]
+    findings = [
+        examine(path, float64=float64, public_key=signer)
+        for path in with_references(find_artifacts(directory))
+    ]
     if json:
         typer.echo(json_format.dumps(findings, indent=1))
     else:
@@ -62,13 +70,15 @@ def with_references(paths: list[Path]) -> list[Path]:
     return [found for pair in beside for found in pair if found.is_dir()]
 
 
-def examine(path: Path, *, float64: bool = True) -> dict[str, Any]:
+def examine(path: Path, *, float64: bool = True, public_key: bytes | None = None) -> dict[str, Any]:
     """Check one artifact; ``state`` is ``passed`` or ``failed``, ``reason`` says why.
 
     Parameters
     ----------
     float64 : bool
         Repeat the whole verification of the explain graphs, not only what ONNX Runtime alone can.
+    public_key : bytes, optional
+        Whose signature the artifact must carry.
     """
     from clearweight.artifact import Artifact, ArtifactError
     from clearweight.service import ServiceError
@@ -77,7 +87,7 @@ def examine(path: Path, *, float64: bool = True) -> dict[str, Any]:
 
     finding: dict[str, Any] = {"path": str(path), "state": "failed", "reason": ""}
     try:
-        artifact = Artifact.open(path)
+        artifact = Artifact.open(path, public_key=public_key)
         for _ in artifact.weights().tensors():
             pass  # each is decoded and checked
         model = Model(artifact, threads=1, observer=Observer())

@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Models to load at the start, their names with commas between; "*" for all, nothing for none."""
     watch_seconds: float = Field(default=0.0, ge=0.0)
     """Look at the folder this often and follow what comes, changes and goes; 0 never does."""
+    require_signature: Path | None = None
+    """Public key (Ed25519, PEM): an artifact that its owner did not sign is not loaded. None loads unsigned ones."""
     host: str = "127.0.0.1"
     """Address to listen on; 0.0.0.0 for all."""
     http_port: int = Field(default=8080, ge=0, le=65535)
@@ -132,6 +134,7 @@ class Settings(BaseSettings):
             memory=self.memory,
             all_explainers=self.all_explainers,
             low_fidelity=self.low_fidelity,
+            public_key=self._public_key(),
             load=None if self.load == "*" else tuple(filter(None, map(str.strip, self.load.split(",")))),
             watch_seconds=self.watch_seconds,
             integrity_interval=self.integrity_interval,
@@ -147,6 +150,16 @@ class Settings(BaseSettings):
                 pixels=self.max_pixels,
             ),
         )
+
+    def _public_key(self) -> bytes | None:
+        if self.require_signature is None:
+            return None
+        try:
+            return self.require_signature.read_bytes()
+        except OSError as error:
+            raise LoadError(
+                f"Cannot read the public key {self.require_signature}: {error.strerror}."
+            ) from error
 
     def access(self, refused: Callable[[str], None] | None = None) -> Access:
         """Return who may call what; reads the token files.

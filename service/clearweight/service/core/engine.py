@@ -78,6 +78,7 @@ class Engine:
             Path(directory),
             self._load,
             low_fidelity=self.options.low_fidelity,
+            public_key=self.options.public_key,
             chosen=self.options.load,
             empty=watched,
         )

@@ -21,6 +21,8 @@ class EngineOptions:
     ``load`` names the models to load at the start, None for all; the others wait for ``Engine.load``.
     ``watch_seconds`` is the pause between looks at the folder for versions that came, changed or went, 0 for none.
 
+    ``public_key`` (Ed25519, PEM) is whose signature every artifact must carry, None for no one's.
+
     ``shadow`` is the share of rows also run through the uncompressed reference (0 switches it off),
     ``shadow_cpu_share`` what share of one core that may take. ``integrity_interval`` is seconds between self-tests
     after the one at load, 0 for none. ``false_alarm_interval_days`` is for all drift charts of the device together.
@@ -31,6 +33,7 @@ class EngineOptions:
     memory: str = "fast"
     all_explainers: bool = False
     low_fidelity: str = "refuse"
+    public_key: bytes | None = None
     load: tuple[str, ...] | None = None
     watch_seconds: float = 0.0
     integrity_interval: float = 0.0

@@ -36,6 +36,7 @@ class Repository:
         One artifact, the versions of one model, or a folder of models.
     load : callable
     low_fidelity : "refuse" or "annotate"
+    public_key : whose signature every artifact must carry, None for no one's
     chosen : names of the models to load now, None for all
     empty : bool
         Whether ``root`` may hold no artifact yet.
@@ -52,11 +53,13 @@ class Repository:
         load: Load,
         *,
         low_fidelity: str,
+        public_key: bytes | None = None,
         chosen: tuple[str, ...] | None = None,
         empty: bool = False,
     ) -> None:
         self.root = root
         self._load, self._low_fidelity, self._chosen = load, low_fidelity, chosen
+        self._public_key = public_key
         self._changing = threading.Lock()  # one change at a time; nobody who only reads takes it
         self._table: Table = {}
         self._current: dict[str, Slot] = {}
@@ -253,7 +256,7 @@ class Repository:
     def _open(self, path: Path) -> Slot:
         """Load a folder into a slot of its own; what serves from it is returned where it is still exactly that."""
         try:
-            artifact = Artifact.open(path)
+            artifact = Artifact.open(path, public_key=self._public_key)
             for served in self:
                 if served.path == path and served.serves(artifact.manifest.manifest_sha256):
                     return served

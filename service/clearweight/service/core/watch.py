@@ -81,7 +81,7 @@ class Watch:
         path = slot.path.with_name(f"{slot.path.name}-reference")
         if not path.is_dir():
             raise LoadError(f"No reference beside the artifact: expected {path.name}.")
-        beside = Artifact.open(path)
+        beside = Artifact.open(path, public_key=self._options.public_key)
         # Both carry what the reference answered to the probes: other answers are those of another reference, as an
         # interrupted overwrite can leave behind.
         ours_told = Artifact.open(slot.path, verify=False).canaries().logits_reference
