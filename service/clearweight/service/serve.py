@@ -79,10 +79,11 @@ async def _serve(settings: Settings, say: Say) -> None:
 
 
 class _Guards:
-    """Who may call the ports, and how they are encrypted."""
+    """Who may call the ports, how they are encrypted, and who is told of requests."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self.access, self.tls = settings.access(metrics.observer.rejected), settings.tls()
+        self.tracing = settings.tracing()
         self.admin = settings.admin_access(self.access) if settings.admin_port is not None else None
 
 
@@ -106,20 +107,28 @@ async def _run(
     bounds = Bounds(settings.body_seconds, settings.max_held_bytes)
     app = create_app(plane, metrics.exposition)
     app.router.routes.extend(web.routes(plane.engine))
-    front = guarded(app, guards.access, bounds, static=web.is_static, origins=settings.cors_origins)
+    finished = guards.tracing.finished if guards.tracing else None
+    front = guarded(
+        app, guards.access, bounds, static=web.is_static, origins=settings.cors_origins, finished=finished
+    )
     rest = [listener(front, settings.host, settings.http_port)]
     if guards.admin is not None:
         # The page as well, with all it calls: here it may show the inputs that came with a model.
         stored = [*web.canary_routes(plane.engine), Mount("/", app)]
         back = guarded(
-            create_admin_app(plane, stored), guards.admin, bounds, role=Role.ADMIN, static=web.is_static
+            create_admin_app(plane, stored),
+            guards.admin,
+            bounds,
+            role=Role.ADMIN,
+            static=web.is_static,
+            finished=finished,
         )
         rest.append(listener(back, settings.admin_host, settings.admin_port or 0))
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     rpc = RpcServer(
         plane,
         f"{host}:{settings.grpc_port}",
-        Edge(guards.access, admin=guards.admin is not None),
+        Edge(guards.access, admin=guards.admin is not None, finished=finished),
         credentials=tls.credentials() if tls else None,
         connections=settings.max_connections,
     )
@@ -138,6 +147,8 @@ async def _run(
     for server in rest:
         server.stop()
     await asyncio.gather(rpc.stop(settings.grace_seconds), *running)
+    if guards.tracing is not None:
+        await asyncio.to_thread(guards.tracing.close)
     for task in (stopped, watching):
         if task is not None:
             task.cancel()

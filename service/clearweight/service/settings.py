@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -14,6 +14,9 @@ from clearweight.service.core.lane import LaneOptions
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.types import Limits
 from clearweight.service.tls import Tls
+
+if TYPE_CHECKING:
+    from clearweight.service.tracing import Tracing
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -121,6 +124,8 @@ class Settings(BaseSettings):
     """Bytes of REST bodies that all requests together may hold; more are refused with 429."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level of the JSON logs on standard error; each request is one line of level info."""
+    tracing_endpoint: str | None = None
+    """OpenTelemetry collector that takes spans as OTLP over HTTP (http://collector:4318/v1/traces); None for none."""
     drain_seconds: float = Field(default=0.0, ge=0.0)
     """Pause between readiness off and the end of listening, for a load balancer to notice."""
     grace_seconds: float = Field(default=30.0, ge=0.0)
@@ -181,6 +186,22 @@ class Settings(BaseSettings):
             anonymous_metrics=self.anonymous_metrics,
             refused=refused,
         )
+
+    def tracing(self) -> "Tracing | None":
+        """Return what makes spans, None without an endpoint; nothing of it is imported then.
+
+        Raises
+        ------
+        LoadError
+            The extra ``tracing`` is not installed.
+        """
+        if self.tracing_endpoint is None:
+            return None
+        try:
+            from clearweight.service.tracing import Tracing  # noqa: PLC0415  # needs the extra
+        except ModuleNotFoundError as error:
+            raise LoadError(f"Tracing needs {error.name!r}: pip install 'clearweight[tracing]'.") from error
+        return Tracing(self.tracing_endpoint)
 
     @property
     def needs_token(self) -> bool:

@@ -58,11 +58,15 @@ def test_an_id_that_could_forge_a_log_line_is_replaced(made_up):
     assert RequestContext.arrive(made_up, None).request_id != made_up
 
 
-def test_a_stage_is_noted_even_when_it_fails():
-    context = RequestContext.arrive(None, None)
-    with pytest.raises(ZeroDivisionError), context.stage("run"):
-        raise ZeroDivisionError
+def test_a_trace_of_our_own_says_whether_it_is_recorded():
+    assert RequestContext.arrive(None, None, sampled=True).traceparent.endswith("-01")
+    assert RequestContext.arrive(None, f"00-{TRACE}-{SPAN}-00", sampled=True).traceparent.endswith("-00")
 
-    (name, began, ended) = context.stages[0]
-    assert name == "run"
-    assert began <= ended
+
+def test_a_stream_without_end_holds_a_bounded_number_of_stages():
+    context = RequestContext.arrive(None, None)
+    for index in range(1000):
+        context.note("run", index, index + 1)
+
+    assert len(context.stages) == 64
+    assert context.stages[0] == ("run", 0, 1)

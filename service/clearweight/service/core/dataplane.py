@@ -137,7 +137,11 @@ class Dataplane:
         if self._request_seconds:
             latest = call.started + self._request_seconds
             deadline = latest if deadline is None else min(deadline, latest)
-        return await self.lanes[call.verb].answer(job, deadline, call.gone, call.started)
+        answer = await self.lanes[call.verb].answer(job, deadline, call.gone, call.started)
+        context = CURRENT.get()
+        if context is not None:
+            context.answered = time.monotonic()
+        return answer
 
     def close(self) -> None:
         """Finish what runs, then stop every thread."""

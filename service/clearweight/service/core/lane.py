@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+from clearweight.service.core.context import CURRENT, RequestContext
 from clearweight.service.core.errors import (
     CallerGoneError,
     DeadlineExceededError,
@@ -64,14 +65,20 @@ class LaneOptions:
     inline_seconds: float = 0.001
 
 
+def _note(context: RequestContext | None, stage: str, began: float, ended: float | None = None) -> None:
+    if context is not None:
+        context.note(stage, began, time.monotonic() if ended is None else ended)
+
+
 class _Ticket:
     """One job on its way, and who waits for it."""
 
-    __slots__ = ("entered", "future", "job", "party")
+    __slots__ = ("context", "entered", "future", "job", "party")
 
     def __init__(self, job: Job, future: asyncio.Future[InferResponse]) -> None:
         self.job, self.future, self.entered = job, future, time.monotonic()
         self.party: _Party | None = None  # once it runs
+        self.context = CURRENT.get()
 
 
 class _Party:
@@ -188,7 +195,11 @@ class Lane:
         waited = 0.0 if arrived is None else time.monotonic() - arrived
         alone = not self._queues and not self._busy and not options.max_delay
         if alone and waited < _BEHIND and job.seconds <= options.inline_seconds:
-            return self._run([job], None)[0]
+            began = time.monotonic()
+            try:
+                return self._run([job], None)[0]
+            finally:
+                _note(CURRENT.get(), "run", began)
         loop = asyncio.get_running_loop()
         ticket = _Ticket(job, loop.create_future())
         self._enter(ticket)
@@ -262,7 +273,10 @@ class Lane:
             started = time.monotonic()
             for ticket in party.tickets:
                 self._observer.queued(self.verb, started - ticket.entered)
+                _note(ticket.context, "queue", ticket.entered, started)
             found = self._answers(party)
+            for ticket in party.tickets:
+                _note(ticket.context, "run", started)
             loop = party.tickets[0].future.get_loop()
             with self._wake:
                 self._busy -= 1

@@ -43,7 +43,7 @@ class _Bounded(HttpToolsProtocol):
     def __init__(self, *args: Any, **settings: Any) -> None:
         super().__init__(*args, **settings)
         self._head_timer: asyncio.TimerHandle | None = None
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._head_size, self._ended = True, 0, False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Take the connection, or turn it away where there are too many."""
@@ -62,8 +62,10 @@ class _Bounded(HttpToolsProtocol):
         """Read, and count what belongs to a head."""
         if self.transport.is_closing():
             return
+        self._ended = False
         super().data_received(data)
-        if self._in_head and self.parser is not None:
+        # A piece in which a request ended was its body for the most part, not the head of the next one.
+        if self._in_head and not self._ended and self.parser is not None:
             self._head_size += len(data)
             if self._head_size > self.limits[1]:
                 self._end(431, f"The head of the request is longer than {self.limits[1]} bytes.")
@@ -88,7 +90,7 @@ class _Bounded(HttpToolsProtocol):
         """End a request; what comes next is a head."""
         if not self.transport.is_closing():
             super().on_message_complete()
-        self._in_head, self._head_size = True, 0
+        self._in_head, self._head_size, self._ended = True, 0, True
 
     def on_body(self, body: bytes) -> None:
         """Read a piece of the body."""

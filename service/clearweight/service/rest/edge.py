@@ -106,11 +106,9 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request = _Request(
-            scope, receive, send, asyncio.get_running_loop().time() + self._bounds.body_seconds
-        )
+        deadline = asyncio.get_running_loop().time() + self._bounds.body_seconds
+        request = _Request(scope, receive, send, deadline, sampled=self._finished is not None)
         reset = CURRENT.set(request.context)
-        began = time.perf_counter()
 
         async def bounded() -> Message:
             message = await request.receive(self._bounds.body_seconds)
@@ -128,7 +126,7 @@ class Edge:
             context, status = request.context, request.status
             context.route = self._routes.get(scope.get("endpoint"), UNKNOWN_ROUTE)
             sizes = (request.received, request.sent)
-            seconds = time.perf_counter() - began
+            seconds = time.monotonic() - context.began
             log_request(context, "rest", scope["method"], status, seconds, sizes, failed=status >= 500)
             if self._finished is not None:
                 self._finished(context, "rest", status, status >= 500)
@@ -140,10 +138,10 @@ class _Request:
 
     __slots__ = ("_deadline", "_receive", "_send", "_whole", "context", "received", "sent", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, deadline: float) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, deadline: float, *, sampled: bool) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.context = RequestContext.arrive(
-            _text(headers.get(b"x-request-id")), _text(headers.get(b"traceparent"))
+            _text(headers.get(b"x-request-id")), _text(headers.get(b"traceparent")), sampled=sampled
         )
         self._receive, self._send, self._deadline = receive, send, deadline
         self._whole = False
@@ -163,6 +161,8 @@ class _Request:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            if self.context.answered:
+                self.context.note("encode", self.context.answered, time.monotonic())
             message["headers"] = reply_headers(message.get("headers", ()), self.context)
         else:
             self.sent += len(message.get("body", b""))

@@ -128,17 +128,18 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
 class _Call:
     """One call, from its metadata to its code."""
 
-    __slots__ = ("_began", "_context", "_edge", "_method", "_received", "_request", "_route", "_sent")
+    __slots__ = ("_context", "_edge", "_method", "_received", "_request", "_route", "_sent")
 
     def __init__(self, edge: Edge, method: str, context: Any, route: str = "") -> None:
         self._edge, self._method, self._context, self._route = edge, method, context, route or method
         self._received = self._sent = 0
-        self._began = time.perf_counter()
 
     async def __aenter__(self) -> Self:
         metadata = dict(self._context.invocation_metadata())
         request = RequestContext.arrive(
-            _text(metadata.get("x-request-id")), _text(metadata.get("traceparent"))
+            _text(metadata.get("x-request-id")),
+            _text(metadata.get("traceparent")),
+            sampled=self._edge.finished is not None,
         )
         request.route = self._route
         self._request = request
@@ -171,7 +172,7 @@ class _Call:
 
     def _close(self, status: str) -> None:
         failed = status in _OURS
-        seconds = time.perf_counter() - self._began
+        seconds = time.monotonic() - self._request.began
         sizes = (self._received, self._sent)
         log_request(self._request, "grpc", "POST", status, seconds, sizes, failed=failed)
         if self._edge.finished is not None:
@@ -195,6 +196,8 @@ class _Call:
         """Write a reply."""
         written = serialize(reply)
         self._sent += len(written)
+        if self._request.answered:
+            self._request.note("encode", self._request.answered, time.monotonic())
         return written
 
 
