@@ -7,6 +7,7 @@ BENCHMARKS: dict[str, str] = {
     "drain": "benchmarks.drain",
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
+    "metrics_overhead": "benchmarks.metrics_overhead",
     "packing": "benchmarks.packing",
     "overload": "benchmarks.overload",
     "soak": "benchmarks.soak",
