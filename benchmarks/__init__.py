@@ -12,6 +12,7 @@ BENCHMARKS: dict[str, str] = {
     "overload": "benchmarks.overload",
     "soak": "benchmarks.soak",
     "start": "benchmarks.start",
+    "squeezenet": "benchmarks.squeezenet",
     "service_smoke": "benchmarks.service_smoke",
     "structured": "benchmarks.structured",
 }

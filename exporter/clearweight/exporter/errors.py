@@ -8,7 +8,8 @@
     ├── DataError (ValueError)           the data cannot be read, or its shape or type is wrong
     ├── SplitError (ValueError)          the data splits overlap or ask for more samples than there are
     ├── StepError (RuntimeError)         a step failed; the message names the steps already done
-    └── ConstraintError (RuntimeError)   a constraint cannot be put on a tensor, or does not hold
+    ├── ConstraintError (RuntimeError)   a constraint cannot be put on a tensor, or does not hold
+    └── HanFileError (ValueError)        a compressed network of Song Han's layout that does not hold together
 """
 
 
@@ -38,3 +39,7 @@ class StepError(ExporterError, RuntimeError):
 
 class ConstraintError(ExporterError, RuntimeError):
     """A constraint cannot be put on a tensor, or does not hold."""
+
+
+class HanFileError(ExporterError, ValueError):
+    """A compressed network of Song Han's layout that does not hold together."""
