@@ -1,0 +1,141 @@
+"""Rate-distortion quantization of one matrix: each weight a multiple of a step, the later ones make up for it.
+
+Column by column each weight takes the multiple that costs least, distortion plus multiplier times code length; what
+the choice does to the layer's output is undone as far as the columns still to come can (Optimal Brain Surgeon:
+Hassibi and Stork, NeurIPS 1992; column by column as in GPTQ: Frantar et al., ICLR 2023; with a rate in the cost as in
+CERWU: Conzelmann and Bamler, arXiv 2505.18758). Code lengths are those of an ideal adaptive coder that knows, as our
+range coder does, how busy a weight's row and column are; they follow the choices of the pass before.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clearweight.exporter.post_training.moments import Moments
+
+# Multiples on either side of zero: the codebook holds at most 255 values.
+LEVELS = 127
+# Rate over distortion at which a step is right for its multiplier: multiplier = this x curvature x step^2.
+STEP_RATIO = 0.07
+# Shares of the curvature's diagonal and of its mean that are added. A map shows weights one by one,
+# where the answer sees their sum: a change costs the input x gradient what the diagonal says, the gradient the same for
+# all inputs.
+MAP_SHARE, GRADIENT_SHARE = 0.5, 0.01
+PASSES = 2
+_COLUMNS = 64  # whose corrections to the rest of a block are made at once
+_BUCKETS = 9
+
+
+def curvature(block: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a block of second moments with what the attribution maps add to its diagonal."""
+    diagonal = np.diag(block)
+    mean = max(float(diagonal.mean()), float(np.finfo(np.float32).tiny))
+    return block + np.diag(MAP_SHARE * diagonal + GRADIENT_SHARE * mean)
+
+
+def bend(moments: Moments) -> float:
+    """Return what a squared change of one weight costs on average, the others free to make up for it."""
+    free = np.concatenate([1.0 / np.diag(np.linalg.inv(curvature(block))) for block in moments.blocks])
+    return max(float(moments.rows.mean() * free.mean()), float(np.finfo(np.float32).tiny))
+
+
+def step_of(bent: float, multiplier: float, largest: float) -> float:
+    """Return the step that suits a multiplier: the distortion of rounding to it is worth the bits it saves.
+
+    Parameters
+    ----------
+    bent : what ``bend`` found
+    largest : magnitude of the largest weight, which must lie within ``LEVELS`` steps
+    """
+    return float(np.clip(np.sqrt(multiplier / STEP_RATIO / bent), largest / LEVELS, largest))
+
+
+def quantize(
+    matrix: NDArray[np.floating], moments: Moments, multiplier: float, step: float
+) -> NDArray[np.int16]:
+    """Choose a multiple of ``step`` for every weight.
+
+    Parameters
+    ----------
+    matrix : (outputs, columns)
+    multiplier : nats of divergence that a bit may cost
+
+    Returns
+    -------
+    int16, (outputs, columns), from -127 to 127
+    """
+    rows = (moments.rows + 1e-3 * moments.rows.mean()) * step * step
+    chosen = np.clip(np.rint(matrix / step), -LEVELS, LEVELS).astype(np.int16)
+    for _ in range(PASSES):
+        bits = multiplier * code_lengths(chosen)
+        busy, start = activity(chosen), 0
+        after = np.empty_like(chosen)
+        for block in moments.blocks:
+            span = slice(start, start + len(block))
+            weights = matrix[:, span].astype(np.float64) / step
+            after[:, span] = _quantize_block(weights, block, rows, bits, busy[:, span])
+            start = span.stop
+        chosen = after
+    return chosen
+
+
+def _quantize_block(
+    weights: NDArray[np.float64],
+    block: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    bits: NDArray[np.float64],
+    busy: NDArray[np.int8],
+) -> NDArray[np.int16]:
+    order = np.argsort(
+        -np.diag(block), kind="stable"
+    )  # the columns that matter most have the most left to lean on
+    inverse = np.linalg.inv(curvature(block)[np.ix_(order, order)])
+    factor = np.linalg.cholesky((inverse + inverse.T) / 2).T
+    rest, chosen = weights[:, order], np.empty(weights.shape, dtype=np.int16)
+    for start in range(0, len(order), _COLUMNS):
+        stop = min(start + _COLUMNS, len(order))
+        errors = np.empty((len(weights), stop - start))
+        for column in range(start, stop):
+            value, scale = rest[:, column], factor[column, column]
+            best = _cheapest(value, rows / scale**2, bits, busy[:, order[column]])
+            chosen[:, order[column]] = best
+            errors[:, column - start] = (value - best) / scale
+            rest[:, column + 1 : stop] -= errors[:, [column - start]] * factor[column, column + 1 : stop]
+        rest[:, stop:] -= errors @ factor[start:stop, stop:]
+    return chosen
+
+
+def _cheapest(
+    value: NDArray[np.float64], cost: NDArray[np.float64], bits: NDArray[np.float64], busy: NDArray[np.int8]
+) -> NDArray[np.int16]:
+    """Choose among the nearest multiple, its two neighbours and zero."""
+    nearest = np.rint(value)
+    options = np.stack([nearest, nearest - 1, nearest + 1, np.zeros_like(nearest)])
+    whole = options.clip(-LEVELS, LEVELS).astype(np.int16)
+    total = cost * np.square(value - whole) + bits[busy, whole + LEVELS]
+    best: NDArray[np.int16] = np.take_along_axis(whole, total.argmin(0)[None], 0)[0]
+    return best
+
+
+def activity(chosen: NDArray[np.int16]) -> NDArray[np.int8]:
+    """Return how busy the row and the column of every weight are: a bucket, 0 to 8, an octave each."""
+    kept = chosen != 0
+    share = (np.count_nonzero(kept) + 1) / (kept.size + 2)
+    column = (kept.sum(0) + 2 * share) / (len(kept) + 2)
+    row = (kept.sum(1) + 4 * share) / (kept.shape[1] + 4)
+    octaves = [np.floor(np.log2(part / share)).clip(-30, 30).astype(np.int8) for part in (row, column)]
+    return np.clip(octaves[0][:, None] + octaves[1] + np.int8(5), 0, _BUCKETS - 1)
+
+
+def code_lengths(chosen: NDArray[np.int16]) -> NDArray[np.float64]:
+    """Return the bits of every multiple in every bucket, (9, 255), from how often each was chosen."""
+    symbols = 2 * LEVELS + 1
+    busy, counts = activity(chosen), np.zeros(_BUCKETS * symbols, dtype=np.int64)
+    for place in range(len(chosen)):
+        counts += np.bincount(
+            busy[place].astype(np.int64) * symbols + chosen[place] + LEVELS, minlength=counts.size
+        )
+    counts = counts.reshape(_BUCKETS, symbols)
+    overall = (counts.sum(0) + 0.3) / (counts.sum() + 0.3 * symbols)
+    likely = (counts + 2 * overall) / (counts.sum(1, keepdims=True) + 2)
+    lengths: NDArray[np.float64] = -np.log2(likely)
+    return lengths
