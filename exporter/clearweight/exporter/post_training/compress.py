@@ -91,9 +91,9 @@ def code(
         return CodedTensor(layer.weight, layer.tensor(matrix))
     step = step_of(bent, multiplier, largest)
     chosen = layer.tensor(quantize(matrix, seen, multiplier, step)) + LEVELS
-    multiples, indices = np.unique(chosen, return_inverse=True)
+    multiples, places = np.unique(chosen, return_inverse=True)
     book = half((multiples.astype(np.float64) - LEVELS) * step)
-    indices = indices.astype(np.uint8).reshape(layer.shape)
+    indices = places.astype(np.uint8).reshape(layer.shape)
     return CodedTensor(layer.weight, book[indices], book, indices)
 
 

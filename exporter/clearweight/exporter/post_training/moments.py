@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from clearweight.exporter.autodiff import Emit
 from clearweight.exporter.explain.classifier import COTANGENT, open_classifier
 from clearweight.exporter.graph import session
 from clearweight.exporter.post_training.layers import Layer
@@ -65,8 +66,8 @@ def moments(
     slopes = classifier.cotangents(emit, list(dict.fromkeys(layer.y for layer in layers)))
     values = dict.fromkeys([*(layer.x for layer in layers), *(slopes[layer.y] for layer in layers)])
     names = {value: f"moments.{place}" for place, value in enumerate(values)}
-    row_bytes = 4 * sum(math.prod(size or 1 for size in emit.shape(value)[1:]) for value in names)
-    classes = emit.shape(classifier.logits)[1] or 1
+    row_bytes = 4 * sum(math.prod(_sizes(emit, value)) for value in names)
+    (classes,) = _sizes(emit, classifier.logits)
     for value, name in names.items():
         emit.graph.export(value, name)
     running = session(emit.graph.model([COTANGENT], [classifier.logits, *names.values()]), threads=threads)
@@ -86,6 +87,11 @@ def moments(
                 sums[layer.weight].add_slopes(found)
         on_row(start + len(rows), len(inputs))
     return {name: total.moments(len(inputs)) for name, total in sums.items()}
+
+
+def _sizes(emit: Emit, value: str) -> list[int]:
+    """Return the sizes of one row of a value; what shape inference leaves open counts as one."""
+    return [size if isinstance(size, int) else 1 for size in emit.shape(value)[1:]]
 
 
 class _Sums:

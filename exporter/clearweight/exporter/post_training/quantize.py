@@ -64,7 +64,7 @@ def quantize(
     int16, (outputs, columns), from -127 to 127
     """
     rows = (moments.rows + 1e-3 * moments.rows.mean()) * step * step
-    chosen = np.clip(np.rint(matrix / step), -LEVELS, LEVELS).astype(np.int16)
+    chosen: NDArray[np.int16] = np.clip(np.rint(matrix / step), -LEVELS, LEVELS).astype(np.int16)
     for _ in range(PASSES):
         bits = multiplier * code_lengths(chosen)
         busy, start = activity(chosen), 0
@@ -123,18 +123,19 @@ def activity(chosen: NDArray[np.int16]) -> NDArray[np.int8]:
     column = (kept.sum(0) + 2 * share) / (len(kept) + 2)
     row = (kept.sum(1) + 4 * share) / (kept.shape[1] + 4)
     octaves = [np.floor(np.log2(part / share)).clip(-30, 30).astype(np.int8) for part in (row, column)]
-    return np.clip(octaves[0][:, None] + octaves[1] + np.int8(5), 0, _BUCKETS - 1)
+    buckets: NDArray[np.int8] = np.clip(octaves[0][:, None] + octaves[1] + np.int8(5), 0, _BUCKETS - 1)
+    return buckets
 
 
 def code_lengths(chosen: NDArray[np.int16]) -> NDArray[np.float64]:
     """Return the bits of every multiple in every bucket, (9, 255), from how often each was chosen."""
     symbols = 2 * LEVELS + 1
-    busy, counts = activity(chosen), np.zeros(_BUCKETS * symbols, dtype=np.int64)
+    busy, flat = activity(chosen), np.zeros(_BUCKETS * symbols, dtype=np.int64)
     for place in range(len(chosen)):
-        counts += np.bincount(
-            busy[place].astype(np.int64) * symbols + chosen[place] + LEVELS, minlength=counts.size
+        flat += np.bincount(
+            busy[place].astype(np.int64) * symbols + chosen[place] + LEVELS, minlength=flat.size
         )
-    counts = counts.reshape(_BUCKETS, symbols)
+    counts = flat.reshape(_BUCKETS, symbols)
     overall = (counts.sum(0) + 0.3) / (counts.sum() + 0.3 * symbols)
     likely = (counts + 2 * overall) / (counts.sum(1, keepdims=True) + 2)
     lengths: NDArray[np.float64] = -np.log2(likely)
