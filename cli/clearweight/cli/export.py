@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from clearweight.exporter.pipeline import Export
     from clearweight.exporter.recipe import CanarySection
 
+ONNX_PANEL = "An ONNX file"
 # What leaves the house with the artifact, by the recipe's `canaries.source`.
 TRAVELLERS = {
     "calibration": "{count} real inputs of the calibration split travel with the artifact as canaries; "
@@ -23,7 +24,12 @@ TRAVELLERS = {
 
 
 def export(
-    recipe: Annotated[Path, typer.Argument(help="What to do, as YAML.", metavar="RECIPE.yaml")],
+    recipe: Annotated[
+        Path,
+        typer.Argument(
+            help="What to do, as YAML; or a classifier as an ONNX file.", metavar="RECIPE.yaml|MODEL.onnx"
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Model repository; DIR/NAME/VERSION is written.", metavar="DIR")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a version that is there.")] = False,
     work: Annotated[
@@ -34,14 +40,71 @@ def export(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as a JSON object.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="ONNX only: unlabelled inputs as the model takes them, npz or npy. [default: synthetic probes]",
+            metavar="CALIBRATION.npz",
+            rich_help_panel=ONNX_PANEL,
+        ),
+    ] = None,
+    max_logit_kl: Annotated[
+        float,
+        typer.Option(help="ONNX only: nats by which the answers may diverge.", rich_help_panel=ONNX_PANEL),
+    ] = 0.01,
+    min_attribution_similarity: Annotated[
+        float,
+        typer.Option(
+            help="ONNX only: mean cosine of input x gradient maps to keep.", rich_help_panel=ONNX_PANEL
+        ),
+    ] = 0.9,
+    name: Annotated[
+        str | None,
+        typer.Option(help="ONNX only: of the model. [default: the file's]", rich_help_panel=ONNX_PANEL),
+    ] = None,
+    methods: Annotated[
+        str, typer.Option(help="ONNX only: explainers, separated by commas.", rich_help_panel=ONNX_PANEL)
+    ] = "gradient,input_x_gradient,gradcam",
+    coder: Annotated[
+        str, typer.Option(help="ONNX only: huffman or range.", rich_help_panel=ONNX_PANEL)
+    ] = "huffman",
+    canaries: Annotated[
+        str,
+        typer.Option(
+            help="ONNX only: calibration (inputs of --data travel) or synthetic.", rich_help_panel=ONNX_PANEL
+        ),
+    ] = "calibration",
 ) -> None:
-    """Compress a model as a recipe says and write the artifact.
+    """Compress a model as a recipe says, or an ONNX file inside a budget, and write the artifact.
 
-    Exit code 0: done; 1: the artifact is written but its explanations or its accuracy miss the recipe's budget; 2: the
+    An ONNX file is compressed without training and without labels: as far as its answers and its maps stay within
+    --max-logit-kl and --min-attribution-similarity.
+
+    Exit code 0: done; 1: the artifact is written but its explanations or its accuracy miss the budget; 2: the
     recipe, the data or the model is wrong, and nothing is written.
 
     Example: clearweight export examples/digits/recipe.yaml --out models
+
+    Example: clearweight export model.onnx --data calibration.npz --out models
     """
+    if recipe.suffix.lower() == ".onnx":
+        from clearweight.cli.export_onnx import export_file
+        from clearweight.exporter.post_training import Budget
+
+        budget = Budget(max_logit_kl, min_attribution_similarity)
+        export_file(
+            recipe,
+            out,
+            data,
+            budget,
+            name=name,
+            methods=methods,
+            coder=coder,
+            canaries=canaries,
+            overwrite=overwrite,
+            json=json,
+        )
+        return
     from rich.console import Console
 
     from clearweight.cli.progress_bars import ProgressBars
