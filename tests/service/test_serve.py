@@ -75,6 +75,15 @@ def test_raw_http_is_read_as_the_protocol_says(server):
         assert b" 413 " in raw.recv(1000)
 
 
+def test_a_large_body_is_not_taken_for_a_large_head(server):
+    x = artifacts.inputs(100)
+    tensor = {"name": "input", "shape": list(x.shape), "datatype": "FP32", "data": x.ravel().tolist()}
+    with httpx.Client() as client:
+        codes = [client.post(server.url + INFER, json=body(tensor)).status_code for _ in range(5)]
+
+    assert codes == [200] * 5
+
+
 def run(directory, **settings):
     given = {"models": str(directory), "http_port": 0, "grpc_port": 0, **settings}
     code = f"{SERVE}serve(Settings(**{given!r}))"
