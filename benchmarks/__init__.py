@@ -5,6 +5,7 @@ BENCHMARKS: dict[str, str] = {
     "codec": "benchmarks.codec",
     "compression": "benchmarks.compression",
     "drain": "benchmarks.drain",
+    "conformance": "benchmarks.conformance",
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
     "metrics_overhead": "benchmarks.metrics_overhead",

@@ -73,8 +73,7 @@ def unload_and_load(t: Target) -> None:
     try:
         assert t.admin.post(f"{path}/unload", content=b"").status_code == 200
         states = {
-            (entry["name"], entry["state"])
-            for entry in t.admin.post("/v2/repository/index", content=b"").json()
+            (entry["name"], entry["state"]) for entry in t.admin.post("/v2/repository/index", json={}).json()
         }
         assert (t.model, "READY") not in states
         refused(t.http.post(t.infer, json=body(t)), 503)

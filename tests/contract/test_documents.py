@@ -106,7 +106,7 @@ def test_the_readme_names_every_verb_and_the_architecture_every_module():
     page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     modules = [
         p
-        for part in ("artifact", "exporter", "service", "cli")
+        for part in ("artifact", "exporter", "service", "cli", "client")
         for p in (ROOT / part / "clearweight").rglob("*.py")
         if p.name != "__init__.py" and not {"generated", "rules"} & set(p.parts)
     ]

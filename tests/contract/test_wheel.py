@@ -24,14 +24,14 @@ def test_it_holds_every_source_file_and_nothing_else(wheel):
     names = {n for n in zipfile.ZipFile(wheel).namelist() if not n.startswith("clearweight-")}
     ours = {
         str(path.relative_to(ROOT / part))
-        for part in ("artifact", "exporter", "service", "cli")
+        for part in ("artifact", "exporter", "service", "cli", "client")
         for path in (ROOT / part / "clearweight").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
 
     assert names == ours
     assert "clearweight/__init__.py" not in names
-    for portion in ("artifact", "exporter", "service", "cli"):
+    for portion in ("artifact", "exporter", "service", "cli", "client"):
         assert f"clearweight/{portion}/__init__.py" in names
     assert "clearweight/cli/digits.yaml" in names
 

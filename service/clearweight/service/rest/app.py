@@ -13,10 +13,10 @@ from clearweight.service.core.dataplane import NAME, Dataplane
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.parameters import TARGET
 from clearweight.service.core.presentation import KINDS, PICTURE, PICTURE_SCALE, Presentation
-from clearweight.service.core.types import InferRequest, InferResponse
+from clearweight.service.core.types import InferRequest, InferResponse, ModelMetadata
 from clearweight.service.rest import multipart, oip, v1
 from clearweight.service.rest.body import read_body
-from clearweight.service.rest.documents import document, openapi
+from clearweight.service.rest.documents import openapi
 from clearweight.service.rest.endpoint import Row, json_response, routes
 from clearweight.service.rest.errors import answer_http_error, error_body, error_response
 from clearweight.service.rest.patience import bound
@@ -37,15 +37,17 @@ def create_app(plane: Dataplane, metrics: Exposition | None = None) -> FastAPI:
     )
     app.add_exception_handler(HTTPException, answer_http_error)
     table = _Rest(plane, metrics).table()
-    paths: dict[str, dict[str, object]] = {}
-    for row in table:
-        paths.setdefault(row.path, {})[row.verb.lower()] = document(
-            row.path, row.answer.__doc__ or "", row.document
-        )
     # Ahead of the routes for documentation, and past FastAPI's own handling of arguments: bodies are read here.
     app.router.routes[:0] = routes(table)
-    app.openapi = lambda: openapi(app.title, app.version, paths)  # type: ignore[method-assign]  # FastAPI's own way
+    app.openapi = lambda: openapi(app.title, app.version, table, _loaded(plane))  # type: ignore[method-assign]  # FastAPI's own way
     return app
+
+
+def _loaded(plane: Dataplane) -> list[ModelMetadata]:
+    repository = plane.engine.repository
+    return [
+        plane.engine.metadata(name) for name in repository.names if repository.slot(name).model is not None
+    ]
 
 
 class _Rest:
@@ -60,30 +62,30 @@ class _Rest:
         """List what there is; paths are tried in this order, so the busiest stand first."""
         model, version = "/v2/models/{model}", "/v2/models/{model}/versions/{version}"
         table = [
-            Row("POST", f"{model}/infer", self.infer, "oip"),
-            Row("POST", f"{model}/explain", self.explain, "oip"),
-            Row("POST", f"{version}/infer", self.infer, "oip"),
-            Row("POST", f"{version}/explain", self.explain, "oip"),
-            Row("GET", "/v2/health/live", self.live),
-            Row("GET", "/v2/health/ready", self.ready),
-            Row("GET", "/v2", self.server_metadata),
-            Row("GET", "/v2/", self.server_metadata),
-            Row("GET", "/v2/models", self.models),
-            Row("GET", "/v1/models", self.models),
+            Row("POST", f"{model}/infer", self.infer, "infer"),
+            Row("POST", f"{model}/explain", self.explain, "explain"),
+            Row("POST", f"{version}/infer", self.infer, "infer"),
+            Row("POST", f"{version}/explain", self.explain, "explain"),
+            Row("GET", "/v2/health/live", self.live, "live"),
+            Row("GET", "/v2/health/ready", self.ready, "ready"),
+            Row("GET", "/v2", self.server_metadata, "server"),
+            Row("GET", "/v2/", self.server_metadata, "server"),
+            Row("GET", "/v2/models", self.models, "models"),
+            Row("GET", "/v1/models", self.models, "models"),
             Row("POST", "/v1/models/{model}:predict", self.v1_predict, "v1"),
             Row("POST", "/v1/models/{model}:explain", self.v1_explain, "v1"),
-            Row("GET", "/v1/models/{model}", self.v1_model),
-            Row("POST", "/explanations/{model}", self.explain, "oip"),
-            Row("POST", "/explanations/{model}/{version}", self.explain, "oip"),
+            Row("GET", "/v1/models/{model}", self.v1_model, "model_ready"),
+            Row("POST", "/explanations/{model}", self.explain, "explain"),
+            Row("POST", "/explanations/{model}/{version}", self.explain, "explain"),
         ]
         for path in (model, version):
             table += [
-                Row("GET", path, self.model_metadata),
-                Row("GET", f"{path}/ready", self.model_ready),
-                Row("GET", f"{path}/drift", self.drift),
+                Row("GET", path, self.model_metadata, "model"),
+                Row("GET", f"{path}/ready", self.model_ready, "model_ready"),
+                Row("GET", f"{path}/drift", self.drift, "drift"),
             ]
         if self._metrics is not None:
-            table.append(Row("GET", "/metrics", self.metrics))
+            table.append(Row("GET", "/metrics", self.metrics, "metrics"))
         return table
 
     async def live(self, request: Request) -> Response:

@@ -16,12 +16,12 @@ Answer = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One operation: verb and path, what answers it, and the kind of its bodies in ``documents``."""
+    """One operation: verb and path, what answers it, and its row in ``documents.DOCUMENTS``."""
 
     verb: str
     path: str
     answer: Answer
-    document: str | None = None
+    document: str
 
 
 class Endpoint:

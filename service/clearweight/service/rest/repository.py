@@ -22,18 +22,21 @@ from clearweight.service.rest.oip import parse_object
 _LONGEST = 1024 * 1024
 
 
-def repository_routes(engine: Engine) -> list[Route]:
-    """Return the routes of the extension, for an application's ``router.routes``."""
+def repository_table(engine: Engine) -> list[Row]:
+    """List the extension's paths."""
     verbs = _Repository(engine)
     # A name may hold anything, so that one with a slash in it is refused as a name and not as a path.
     model = "/v2/repository/models/{model:path}"
-    return routes(
-        [
-            Row("POST", "/v2/repository/index", verbs.index),
-            Row("POST", f"{model}/load", verbs.load),
-            Row("POST", f"{model}/unload", verbs.unload),
-        ]
-    )
+    return [
+        Row("POST", "/v2/repository/index", verbs.index, "index"),
+        Row("POST", f"{model}/load", verbs.load, "repository"),
+        Row("POST", f"{model}/unload", verbs.unload, "repository"),
+    ]
+
+
+def repository_routes(engine: Engine) -> list[Route]:
+    """Return the routes of the extension, for an application's ``router.routes``."""
+    return routes(repository_table(engine))
 
 
 class _Repository:
