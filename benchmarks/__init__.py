@@ -14,6 +14,7 @@ BENCHMARKS: dict[str, str] = {
     "soak": "benchmarks.soak",
     "start": "benchmarks.start",
     "squeezenet": "benchmarks.squeezenet",
+    "pareto": "benchmarks.pareto",
     "service_smoke": "benchmarks.service_smoke",
     "structured": "benchmarks.structured",
 }

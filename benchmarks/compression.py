@@ -16,10 +16,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.row import MissingDataError, Row
 from clearweight.artifact import Artifact
@@ -120,11 +121,11 @@ def _located(section: SourceSection, file: Path) -> SourceSection:
     return section.model_copy(update={"arguments": {**section.arguments, "file": str(file)}})
 
 
-def _shortened(section: object) -> object:
-    tuned = getattr(section, "fine_tune", None)
-    return (
-        section.model_copy(update={"fine_tune": tuned.model_copy(update={"epochs": 1})}) if tuned else section
-    )
+def _shortened(section: Any) -> Any:
+    short = {
+        key: value.model_copy(update={"epochs": 1}) for key, value in section if isinstance(value, FineTuning)
+    }
+    return section.model_copy(update=short)
 
 
 def recipe_of(name: str, task: Task) -> Recipe:
@@ -234,48 +235,82 @@ def differences(matched: dict[str, Values], control: dict[str, Values]) -> Figur
     return figures
 
 
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """What every compressed form of one reference is measured against.
+
+    Attributes
+    ----------
+    pixels : the images that are explained
+    layer : where SWA is taken
+    aim : the reference's maps of its own top classes
+    other : the reference of the next seed, an equally good, independent network
+    retrain : its maps of the same images and classes
+    """
+
+    pixels: Tensor
+    layer: str | None
+    aim: Maps
+    other: nn.Module
+    retrain: Maps
+
+    @property
+    def floor(self) -> Figures:
+        """What an equally good network has in common with the reference."""
+        return asdict(compare_maps(self.aim, self.retrain))
+
+
+def yardstick_of(task: Task, kept: Checkpoints) -> Yardstick:
+    """Train or load the references of this seed and the next, and explain with both."""
+    layer = NETWORKS[task.network].layer
+    prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
+    pixels = prepared.inputs(prepared.test)[: 100 if task.quick else 1000]
+    aim = maps_of_reference(prepared.reference, pixels, layer)
+    other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
+    other = prepare(recipe_of(RECIPES[0], other_task), silent, kept).reference
+    return Yardstick(pixels, layer, aim, other, maps_of(other, pixels, aim.targets, layer))
+
+
+def measure_recipe(prepared: Prepared, yardstick: Yardstick) -> tuple[Figures, dict[str, Values]]:
+    """Compress, write and measure what one recipe makes; every row, and the maps' rows for every image."""
+    pixels, aim = yardstick.pixels, yardstick.aim
+    model, seconds = timed(prepared, last_step_key(prepared), compress)
+    with tempfile.TemporaryDirectory() as out:
+        exported = finish(prepared, model, Path(out))
+        artifact = Artifact.open(exported.path)
+        book = exported.manifest.ledger
+        plain = exported.compressed.plain
+        own = maps_of(plain, pixels, aim.targets, yardstick.layer)
+        figures = compared(prepared, plain, aim, own, yardstick.retrain) | {
+            "reference_bytes": book.reference_bytes,
+            "packed_bytes": book.packed_bytes,
+            "device_bytes": artifact.device_bytes,
+            "ratio": book.reference_bytes / book.packed_bytes,
+            "device_ratio": book.reference_bytes / artifact.device_bytes,
+            "predict_over_reference": predict_over_reference(
+                exported.reference, exported.compressed, pixels[:1].numpy()
+            ),
+            "resident_over_reference": resident_over_reference(exported.path, exported.reference_path),
+            "seconds": seconds,
+        }
+    return figures, image_values(aim, own)
+
+
 def measure(task: Task) -> Measured:
     """Measure every recipe and control for one network and seed."""
-    layer = NETWORKS[task.network].layer
-    images = 100 if task.quick else 1000
     kept = Checkpoints(WORK / "checkpoints")
     results: dict[str, Figures] = {}
     values: dict[str, dict[str, Values]] = {}
-    prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
-    pixels = prepared.inputs(prepared.test)[:images]
-    aim = maps_of_reference(prepared.reference, pixels, layer)
-    # The reference of the next seed, on this seed's images and classes: an equally good, independent network.
-    other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
-    other = prepare(recipe_of(RECIPES[0], other_task), silent, kept)
-    retrain = maps_of(other.reference, pixels, aim.targets, layer)
+    yardstick = yardstick_of(task, kept)
+    layer, pixels, aim, retrain = yardstick.layer, yardstick.pixels, yardstick.aim, yardstick.retrain
     for name in RECIPES:
         prepared = prepare(recipe_of(name, task), silent, kept)
-        model, seconds = timed(prepared, last_step_key(prepared), compress)
-        with tempfile.TemporaryDirectory() as out:
-            exported = finish(prepared, model, Path(out))
-            artifact = Artifact.open(exported.path)
-            book = exported.manifest.ledger
-            plain = exported.compressed.plain
-            own = maps_of(plain, pixels, aim.targets, layer)
-            values[name] = image_values(aim, own)
-            figures = compared(prepared, plain, aim, own, retrain) | {
-                "reference_bytes": book.reference_bytes,
-                "packed_bytes": book.packed_bytes,
-                "device_bytes": artifact.device_bytes,
-                "ratio": book.reference_bytes / book.packed_bytes,
-                "device_ratio": book.reference_bytes / artifact.device_bytes,
-                "predict_over_reference": predict_over_reference(
-                    exported.reference, exported.compressed, pixels[:1].numpy()
-                ),
-                "resident_over_reference": resident_over_reference(exported.path, exported.reference_path),
-                "seconds": seconds,
-            }
-        results[name] = figures
+        results[name], values[name] = measure_recipe(prepared, yardstick)
     results[MATCHED] |= differences(values[MATCHED], values[UNMATCHED])
     dense, seconds = timed(prepared, dense_key(prepared), dense_control)
     own = maps_of(dense, pixels, aim.targets, layer)
     results["control_dense_finetune"] = compared(prepared, dense, aim, own, retrain) | {"seconds": seconds}
-    results["control_retrain"] = compared(prepared, other.reference, aim, retrain, retrain)
+    results["control_retrain"] = compared(prepared, yardstick.other, aim, retrain, retrain)
     random = copy.deepcopy(new_model(prepared.recipe, task.seed + 100)).eval()
     own = maps_of(random, pixels, aim.targets, layer)
     results["control_random"] = compared(prepared, random, aim, own, retrain)
@@ -292,10 +327,10 @@ def unit(metric: str) -> str:
     return next((sign for ending, sign in UNITS.items() if metric.endswith(ending)), "1")
 
 
-def rows_of(case: str, figures: Figures) -> Iterator[Row]:
+def rows_of(case: str, figures: Figures, bench: str = BENCH) -> Iterator[Row]:
     """Yield the rows of one case; a figure that does not exist for it is null with unit n/a."""
     for metric, value in figures.items():
-        yield Row(BENCH, case, metric, value, "n/a" if value is None else unit(metric))
+        yield Row(bench, case, metric, value, "n/a" if value is None else unit(metric))
 
 
 def mean_values(seeds: list[dict[str, Values]]) -> dict[str, Values]:
