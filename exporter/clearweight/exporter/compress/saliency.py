@@ -14,6 +14,7 @@ from torch import Generator, Tensor, nn
 
 from clearweight.exporter.compress.constraint import free_value
 from clearweight.exporter.compress.step import Workbench
+from clearweight.exporter.errors import ConstraintError
 from clearweight.exporter.importance import Importance, Statistic
 
 Criterion = Literal[
@@ -105,9 +106,22 @@ class SecondOrderSaliency:
         self._known: Importance = {}
 
     def measure(self) -> None:
-        """Collect the declared statistics of the model as it is now."""
-        if self._rule.needs:
-            self._known = self._bench.importance(self._model, self._rule.needs, self._count, self._draws)
+        """Collect the declared statistics of the model as it is now.
+
+        Raises
+        ------
+        ConstraintError
+            A weight stands in another one's place (a factor), where these statistics are not taken.
+        """
+        if not self._rule.needs:
+            return
+        self._known = self._bench.importance(self._model, self._rule.needs, self._count, self._draws)
+        known = next(iter(self._known.values()))
+        if strange := [name for name in self._free if name not in known]:
+            raise ConstraintError(
+                f"{strange[0]!r} is not a weight of the network itself, which second-order criteria judge. "
+                "Prune it by magnitude or first_order."
+            )
 
     def values(self) -> dict[str, Tensor]:
         """Return the saliency of every weight."""
