@@ -6,6 +6,7 @@ BENCHMARKS: dict[str, str] = {
     "compression": "benchmarks.compression",
     "drain": "benchmarks.drain",
     "conformance": "benchmarks.conformance",
+    "drift_detection": "benchmarks.drift_detection",
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
     "metrics_overhead": "benchmarks.metrics_overhead",

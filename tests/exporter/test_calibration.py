@@ -133,6 +133,7 @@ def test_the_most_frequent_classes_are_broken_down_and_the_rest_is_one_group():
 
 def test_classes_without_samples_enough_have_no_null_of_their_own():
     assert class_nulls(np.zeros(20), np.arange(20) % 2) == ()
+    assert class_nulls(np.zeros(200), np.zeros(200, int)) == ()  # one class is no breakdown
 
 
 def test_the_integrity_limit_leaves_room_for_another_kernel_and_no_more():

@@ -206,6 +206,8 @@ def class_nulls(values: NDArray[np.float64], classes: NDArray[np.int64]) -> tupl
         (index for index, count in zip(found, counts, strict=True) if count >= LEAST_OF_CLASS),
         key=lambda index: -counts[found == index][0],
     )[:MOST_CLASSES]
+    if len(found) < 2:
+        return ()  # nothing to break down
     groups = [(int(index), defined & (classes == index)) for index in frequent]
     groups.append((OTHER, defined & ~np.isin(classes, frequent)))
     return tuple(

@@ -21,6 +21,7 @@ from clearweight.service.core.errors import LoadError
 from clearweight.service.log import configure
 from clearweight.service.metrics import Metrics
 from clearweight.service.rest import Bounds, RestServer, closing, create_admin_app, create_app, guarded
+from clearweight.service.rest.worst import worst_routes
 from clearweight.service.rpc import Edge, RpcServer
 from clearweight.service.settings import Settings
 from clearweight.service.tls import Tls
@@ -114,7 +115,7 @@ async def _run(
     rest = [listener(front, settings.host, settings.http_port)]
     if guards.admin is not None:
         # The page as well, with all it calls: here it may show the inputs that came with a model.
-        stored = [*web.canary_routes(plane.engine), Mount("/", app)]
+        stored = [*web.canary_routes(plane.engine), *worst_routes(plane.engine), Mount("/", app)]
         back = guarded(
             create_admin_app(plane, stored),
             guards.admin,

@@ -90,6 +90,14 @@ class Settings(BaseSettings):
     """Share of one core that comparisons may use."""
     false_alarm_interval_days: float = Field(default=30.0, gt=0.0)
     """Wanted time between false drift alarms of this device, over all its charts."""
+    on_alarm: Literal["annotate", "withhold_explanation", "rollback"] = "annotate"
+    """A model in drift alarm: say so in every explanation, give none, or go back to the version before on disk."""
+    on_alarm_of: dict[str, Literal["annotate", "withhold_explanation", "rollback"]] = {}
+    """The same for single models, by name; as JSON in the environment."""
+    state_dir: Path | None = None
+    """Folder that keeps the drift charts over restarts; none forgets them."""
+    worst_samples: int = Field(default=0, ge=0, le=1024)
+    """Inputs of the largest distance that each model keeps in memory for the admin port; 0 keeps none."""
     tokens: SecretStr = SecretStr("")
     """Bearer tokens of users, separated by commas; best given in the environment. Without any, everyone is a user."""
     token_file: Path | None = None
@@ -147,6 +155,10 @@ class Settings(BaseSettings):
             shadow_queue=self.shadow_queue,
             shadow_cpu_share=self.shadow_cpu_share,
             false_alarm_interval_days=self.false_alarm_interval_days,
+            on_alarm=self.on_alarm,
+            on_alarm_of=self.on_alarm_of,
+            state_dir=self.state_dir,
+            worst_samples=self.worst_samples,
             limits=Limits(
                 body_bytes=self.max_body_bytes,
                 elements=self.max_elements,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from clearweight.artifact import Artifact
 from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.datatypes import datatype_of
-from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError
+from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError, WithheldError
 from clearweight.service.core.explain_job import COMPLETENESS, MAP, ExplainJob
 from clearweight.service.core.explainer_metadata import explainer_properties
 from clearweight.service.core.folder_watch import FolderWatch
@@ -21,7 +21,7 @@ from clearweight.service.core.model import Model
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.parameters import TARGET, VARIANT
-from clearweight.service.core.repository import Repository
+from clearweight.service.core.repository import Repository, version_key
 from clearweight.service.core.session import Halt
 from clearweight.service.core.slot import Slot
 from clearweight.service.core.types import (
@@ -89,7 +89,9 @@ class Engine:
                 raise LoadError(first.reason)
             first.serving()
         self._closing = threading.Event()
-        self._watch = Watch(slots, self.options, self.observer) if self.options.shadow > 0.0 else None
+        self._watch: Watch | None = None
+        if self.options.shadow > 0.0:
+            self._watch = Watch(slots, self.options, self.observer, self._on_alarm)
         if self._watch is not None:
             self.repository.prepare, self.repository.retire = self._watch.add, self._watch.remove
         self._threads: list[threading.Thread] = []
@@ -261,6 +263,12 @@ class Engine:
             return PredictJob(slot, slot.serving(), request)
         model = slot.explaining(request.parameters.get(VARIANT))
         drift_state = slot.monitor.state if slot.monitor is not None else "disabled"
+        forbidden = drift_state == "alarm" and self.options.policy(slot.name) == "withhold_explanation"
+        if forbidden and model is slot.model:
+            raise WithheldError(
+                f"Model {slot.name!r} gives no explanations while its drift_state is {drift_state!r}. "
+                f"{self._drift(slot).reason}"
+            )
         return ExplainJob(slot, model, request, self.options.limits, drift_state)
 
     def run(self, jobs: Sequence[Job], halt: Halt | None = None) -> list[InferResponse]:
@@ -379,6 +387,24 @@ class Engine:
             return self._watch.report(slot)
         reason = "Shadow comparison is off; start with --shadow SHARE to switch it on."
         return DriftReport("disabled", reason, "none", 0.0)
+
+    def _on_alarm(self, slot: Slot, reason: str) -> None:
+        """Do what the model's policy asks for when a version enters the alarm state; in the background."""
+        _LOG.warning("Drift alarm of model %s version %s. %s", slot.name, slot.version, reason)
+        if self.options.policy(slot.name) != "rollback":
+            return
+        older = [
+            other
+            for other in self.repository
+            if other.name == slot.name
+            and version_key(other.version) < version_key(slot.version)
+            and other.ready
+        ]
+        if not older:
+            _LOG.error("There is no older version of model %s to go back to.", slot.name)
+            return
+        back = max(older, key=lambda other: version_key(other.version)).version
+        self.repository.withdraw(slot, f"Rolled back to version {back!r} on a drift alarm. {reason}")
 
     def _self_tests(self) -> None:
         for slot in self.repository:

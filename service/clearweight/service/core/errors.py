@@ -15,6 +15,7 @@
     ├── DeadlineExceededError    (TimeoutError)         the caller's deadline passed before the answer was there
     ├── CallerGoneError          (ConnectionError)      the caller left before the answer was there
     ├── UnavailableError         (RuntimeError)         known, but not ready: refused, failed its self-test, draining
+    ├── WithheldError            (RuntimeError)         an explanation that its model's drift alarm forbids
     ├── LoadError                (RuntimeError)         an artifact that cannot be loaded at all
     ├── NonFiniteOutputError     (ArithmeticError)      a result that JSON has no way to write
     └── InternalError            (RuntimeError)         ours; the text is a reference, the cause is in the log only
@@ -83,6 +84,10 @@ class CallerGoneError(ServiceError, ConnectionError):
 
 class UnavailableError(ServiceError, RuntimeError):
     """The model or the service is known but does not take work now."""
+
+
+class WithheldError(ServiceError, RuntimeError):
+    """The model is in drift alarm, and its policy is to give no explanations then."""
 
 
 class LoadError(ServiceError, RuntimeError):

@@ -1,11 +1,16 @@
 """How an engine runs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.slot import LOW_FIDELITY
 from clearweight.service.core.types import Limits
 from clearweight.service.core.weights import MEMORY
+
+ON_ALARM = ("annotate", "withhold_explanation", "rollback")
+"""What to do with a model in drift alarm: say so in every explanation, give none, or go back to the version before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,10 @@ class EngineOptions:
     ``shadow`` is the share of rows also run through the uncompressed reference (0 switches it off),
     ``shadow_cpu_share`` what share of one core that may take. ``integrity_interval`` is seconds between self-tests
     after the one at load, 0 for none. ``false_alarm_interval_days`` is for all drift charts of the device together.
+
+    ``on_alarm`` says what happens to a model in drift alarm, ``on_alarm_of`` to single ones by name. ``state_dir``
+    keeps the charts over restarts. ``worst_samples`` is how many inputs of the largest distance each model keeps in
+    memory, 0 for none.
     """
 
     threads: int = 1
@@ -42,6 +51,10 @@ class EngineOptions:
     shadow_cpu_share: float = 0.25
     shadow_seed: int = 0
     false_alarm_interval_days: float = 30.0
+    on_alarm: str = "annotate"
+    on_alarm_of: Mapping[str, str] = field(default_factory=dict)
+    state_dir: Path | None = None
+    worst_samples: int = 0
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:
@@ -51,7 +64,14 @@ class EngineOptions:
             )
         if self.memory not in MEMORY:
             raise InvalidRequestError(f"memory is {self.memory!r}, expected one of {tuple(MEMORY)}.")
+        for policy in (self.on_alarm, *self.on_alarm_of.values()):
+            if policy not in ON_ALARM:
+                raise InvalidRequestError(f"on_alarm is {policy!r}, expected one of {ON_ALARM}.")
         if not 0.0 <= self.shadow <= 1.0 or not 0.0 < self.shadow_cpu_share <= 1.0:
             raise InvalidRequestError(
                 f"shadow is {self.shadow} and shadow_cpu_share {self.shadow_cpu_share}, expected shares up to 1."
             )
+
+    def policy(self, model: str) -> str:
+        """Return what happens to this model in drift alarm."""
+        return self.on_alarm_of.get(model, self.on_alarm)

@@ -8,6 +8,7 @@ from clearweight.service.core.model import Model
 from clearweight.service.core.parameters import REFERENCE
 from clearweight.service.core.types import Scalar
 from clearweight.service.drift import Monitor
+from clearweight.service.drift.worst_samples import WorstSamples
 
 LOW_FIDELITY = ("refuse", "annotate")
 """What to do with a model that fails its fidelity test: do not serve it, or serve it and say so in every reply."""
@@ -32,6 +33,7 @@ class Slot:
     low_fidelity: str
     reference: Model | None = None
     monitor: Monitor | None = None
+    worst: WorstSamples | None = None
     withdrawn: str = ""
 
     @property

@@ -1,6 +1,7 @@
 """Live drift beside the requests: samples rows, runs the reference in the background, keeps the verdicts."""
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -15,9 +16,13 @@ from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
 from clearweight.service.drift.charts import METRIC
+from clearweight.service.drift.state_file import StateFile
+from clearweight.service.drift.worst_samples import WorstSamples
 
 _ROWS = 8
 """Rows per background job, so that one large batch cannot hold the queue."""
+_SAVE_SECONDS = 2.0
+"""Comparisons of so many seconds may be lost when the process is killed."""
 _SOLVING = 4096
 """Models whose limits may wait to be solved: each waits once at most."""
 
@@ -26,12 +31,26 @@ class Watch:
     """Compares a share of the rows with the uncompressed reference beside each artifact.
 
     A model without a reference or without a shipped null is not watched; its report says why.
+
+    Parameters
+    ----------
+    alarmed : callable
+        Told in the background which version entered the alarm state, and why.
     """
 
-    def __init__(self, slots: Iterable[Slot], options: EngineOptions, observer: Observer) -> None:
+    def __init__(
+        self,
+        slots: Iterable[Slot],
+        options: EngineOptions,
+        observer: Observer,
+        alarmed: Callable[[Slot, str], None],
+    ) -> None:
         self._options, self._observer = options, observer
         self._rng = np.random.default_rng(options.shadow_seed)
+        self._alarmed = alarmed
         self._reasons: dict[Slot, str] = {}
+        self._files: dict[Slot, StateFile] = {}
+        self._saved = time.monotonic()
         self._watched: dict[Slot, Monitor] = {}
         self._limits = ShadowWorker(_SOLVING, 1.0, "limits")
         self._worker = ShadowWorker(options.shadow_queue, options.shadow_cpu_share)
@@ -47,14 +66,17 @@ class Watch:
     def remove(self, slot: Slot) -> None:
         """Forget a version that was replaced or unloaded; comparisons that were queued still end on it."""
         self._reasons.pop(slot, None)
-        if self._watched.pop(slot, None) is not None:
+        monitor = self._watched.pop(slot, None)
+        if monitor is not None:
+            self._save(slot, monitor)
+            self._files.pop(slot, None)
             self._share_budget()
 
     def _share_budget(self) -> None:
         """Let the series of all models share the device's false-alarm interval, and solve limits where that changes."""
         monitors = list(self._watched.values())
         for monitor in monitors:
-            monitor.family = sum(other.series for other in monitors)
+            monitor.family = sum(other.weight for other in monitors)
             monitor.refresh()
 
     def _join(self, slot: Slot) -> None:
@@ -71,6 +93,18 @@ class Watch:
             labels=slot.reference.manifest.labels,
             schedule=self._limits.offer,
         )
+        if self._options.worst_samples:
+            slot.worst = WorstSamples(self._options.worst_samples)
+        if self._options.state_dir is not None and slot.model is not None:
+            file = StateFile(self._options.state_dir, f"{slot.name}-{slot.version}", slot.model.sha256)
+            self._files[slot] = file
+            if file.restore(slot.monitor) and slot.monitor.state == "alarm":
+                self._worker.offer(partial(self._alarmed, slot, slot.monitor.report().reason))
+
+    def _save(self, slot: Slot, monitor: Monitor) -> None:
+        file = self._files.get(slot)
+        if file is not None:
+            file.save(monitor)
 
     def _reference(self, slot: Slot) -> tuple[Model, Drift]:
         if slot.model is None:
@@ -120,17 +154,32 @@ class Watch:
             part = chosen[start : start + _ROWS]
             # Indexing copies: the arrays may be views of a request body that is about to go.
             inputs = {name: values[part] for name, values in feed.items()}
-            job = partial(self._compare, slot.model, slot.reference, slot.monitor, inputs)
+            job = partial(self._compare, slot, slot.model, slot.reference, slot.monitor, inputs)
             if not self._worker.offer(job):
                 slot.monitor.skip(dropped=part.size)
                 self._observer.skipped(slot.name, "budget", part.size)
 
     def _compare(
-        self, model: Model, reference: Model, monitor: Monitor, inputs: Mapping[str, NDArray[Any]]
+        self,
+        slot: Slot,
+        model: Model,
+        reference: Model,
+        monitor: Monitor,
+        inputs: Mapping[str, NDArray[Any]],
     ) -> None:
         comparison = compare(reference.explain_default, model.explain_default, inputs)
+        before = monitor.state
         monitor.observe(comparison)
         self._observer.compared(model.name, "shadow", comparison)
+        if slot.worst is not None and comparison.classes is not None:
+            slot.worst.add(comparison.scores[METRIC], comparison.classes.tolist(), inputs)
+        changed = monitor.state != before
+        if changed or time.monotonic() - self._saved > _SAVE_SECONDS:
+            self._saved = time.monotonic()
+            for other, its in list(self._watched.items()):
+                self._save(other, its)
+        if changed and monitor.state == "alarm":
+            self._alarmed(slot, monitor.report().reason)
 
     def report(self, slot: Slot) -> DriftReport:
         """Return what is known about one model's drift."""
@@ -147,3 +196,5 @@ class Watch:
         """Stop the background threads."""
         self._worker.close()
         self._limits.close(0.0)
+        for slot, monitor in self._watched.items():
+            self._save(slot, monitor)

@@ -48,7 +48,7 @@ class Chart:
         self, metric: str, detector: Detector, *, label: str = "", floor: float = 0.0, clip: float
     ) -> None:
         self.metric, self.detector, self.label = metric, detector, label
-        self._floor, self._clip = floor, clip
+        self._floor, self.clip = floor, clip
         self.limits: tuple[float, float] | None = None
         self.interval_samples: float | None = None
         self.alarmed = False
@@ -66,7 +66,7 @@ class Chart:
         reaches by it.
         """
         curve = run_length_curve(self.detector, null, samples)
-        rest, clip = np.array([self.detector.start]), np.array([self._clip])
+        rest, clip = np.array([self.detector.start]), np.array([self.clip])
         least = max(float(self.detector.step(rest, clip)[0]), self._floor)
         warning, alarm = (curve.limit(max(share * samples, 2.0)) for share in (WARNING_SHARE, 1.0))
         return max(warning, self._floor), max(alarm, least)
@@ -77,7 +77,7 @@ class Chart:
         A chart stands at most at twice its limit: a sum that grew through a long drift would else take as long to
         come down again.
         """
-        statistic = self.detector.update(min(score, self._clip))
+        statistic = self.detector.update(min(score, self.clip))
         if self.limits is None:
             return
         warning, alarm = self.limits

@@ -26,6 +26,8 @@ METRIC = "pooled_cosine"
 RISE = 0.05
 """The rise of the mean distance that the charts are tuned to find."""
 OTHER_LABEL = "other"
+_RARE = 0.1
+"""Weight of the chart on undefined maps: most models never make one, and their budget would lie idle."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +40,7 @@ class Watched:
     rate : of the event; 0 for a score
     index : of the explained class; None for all classes
     share : of the calibration samples that fall into the series
+    weight : of the series in the false-alarm budget; the classes of a model have 1 together, as each chart on all has
     """
 
     chart: Chart
@@ -45,6 +48,7 @@ class Watched:
     rate: float = 0.0
     index: int | None = None
     share: float = 1.0
+    weight: float = 1.0
 
     def null(self, dependence: NDArray[np.float64] | None, guard: float = GUARD) -> Null:
         """Return the stream to solve limits on; ``dependence`` as measured live, None for the shipped one."""
@@ -74,7 +78,9 @@ def charts_of(shipped: Drift, labels: Sequence[str]) -> list[Watched]:
         ),
         Watched(Chart(METRIC, Cusum(null.mean, RISE, floor), clip=plain.clip), null),
         Watched(Chart("disagreement", BernoulliCusum(flip_rate), clip=1.0), None, flip_rate),
-        Watched(Chart("undefined", BernoulliCusum(undefined_rate), clip=1.0), None, undefined_rate),
+        Watched(
+            Chart("undefined", BernoulliCusum(undefined_rate), clip=1.0), None, undefined_rate, weight=_RARE
+        ),
     ]
     everyone = sum(entry.samples for entry in shipped.classes)
     for entry in shipped.classes:
@@ -82,7 +88,8 @@ def charts_of(shipped: Drift, labels: Sequence[str]) -> list[Watched]:
         label = OTHER_LABEL if entry.index == OTHER else _label(entry.index, labels)
         clip = score_null(own, rise=RISE).clip
         chart = Chart(METRIC, Cusum(own.mean, RISE, floor), label=label, clip=clip)
-        watched.append(Watched(chart, own, index=entry.index, share=entry.samples / everyone))
+        share, weight = entry.samples / everyone, 1.0 / len(shipped.classes)
+        watched.append(Watched(chart, own, index=entry.index, share=share, weight=weight))
     return watched
 
 

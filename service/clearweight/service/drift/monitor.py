@@ -52,9 +52,9 @@ class ClassReport:
 class DriftReport:
     """All that is known about live drift.
 
-    ``series_on_device`` share the false-alarm interval; ``calibration_samples`` are the independent samples behind the
-    null; ``autocorrelation`` is the live one that replaced the shipped one, None where it did not. ``power`` says how
-    soon the limits in force find a rise; None before they are solved.
+    ``series_on_device`` is the weight of all that share the false-alarm interval; ``calibration_samples`` are the
+    independent samples behind the null; ``autocorrelation`` is the live one that replaced the shipped one, None where
+    it did not. ``power`` says how soon the limits in force find a rise; None before they are solved.
     """
 
     state: str
@@ -68,7 +68,7 @@ class DriftReport:
     dropped: int = 0
     comparisons_per_second: float = 0.0
     false_alarm_interval_days: float = 0.0
-    series_on_device: int = 0
+    series_on_device: float = 0.0
     calibration_samples: float = 0.0
     autocorrelation: float | None = None
     last_sample_timestamp_seconds: float | None = None
@@ -84,14 +84,14 @@ class _Conditions:
 
     rate: int
     autocorrelation: float | None
-    family: int
+    family: float
     shares: tuple[int, ...]
 
 
 class Monitor:
     """Feeds comparisons to the charts of one model.
 
-    Limits are solved for ``interval_days`` at the measured rate of comparisons, over ``family`` series in all, and
+    Limits are solved for ``interval_days`` at the measured rate of comparisons, over all series of the device, and
     solved again when that rate, the share of a class, or the dependence of the live scores has changed.
 
     Parameters
@@ -102,8 +102,8 @@ class Monitor:
         Sampled share of rows, for the report.
     interval_days : float
         Wanted time between false alarms of the whole device.
-    family : int, optional
-        Series on the device, this model's included; default this model's.
+    family : float, optional
+        Weight of all series on the device, this model's included; default this model's.
     labels : sequence of str
         Names of the classes.
     schedule : callable
@@ -116,7 +116,7 @@ class Monitor:
         *,
         share: float,
         interval_days: float,
-        family: int | None = None,
+        family: float | None = None,
         labels: Sequence[str] = (),
         source: str = "shadow",
         clock: Callable[[], float] = time.monotonic,
@@ -128,7 +128,7 @@ class Monitor:
         self._schedule = schedule
         self._lock = threading.Lock()
         self._watched = charts_of(shipped, labels)
-        self.family = len(self._watched) if family is None else family
+        self.family = self.weight if family is None else family
         self._calibration = effective_samples(null)
         self._enough = self._calibration >= MIN_CALIBRATION
         self._rate = RateMeter(clock)
@@ -146,9 +146,9 @@ class Monitor:
         self.state = self._judge()[0]
 
     @property
-    def series(self) -> int:
-        """How many charts this model has."""
-        return len(self._watched)
+    def weight(self) -> float:
+        """What this model's charts weigh together in the device's false-alarm budget."""
+        return sum(entry.weight for entry in self._watched)
 
     def skip(self, sampled_out: int = 0, dropped: int = 0) -> None:
         """Count rows that were not compared."""
@@ -235,7 +235,10 @@ class Monitor:
         live = conditions.autocorrelation
         dependence = self._plain.coefficients if live is None else autoregression([live])
         scores_per_interval = self._interval_days * DAY * _value(conditions.rate) * conditions.family
-        samples = [scores_per_interval * _value(share) for share in conditions.shares]
+        samples = [
+            scores_per_interval * _value(share) / entry.weight
+            for entry, share in zip(self._watched, conditions.shares, strict=True)
+        ]
         limits = [
             entry.chart.solved(entry.null(dependence), wanted)
             for entry, wanted in zip(self._watched, samples, strict=True)

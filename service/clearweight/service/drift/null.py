@@ -24,8 +24,8 @@ from clearweight.service.drift.copula import (
     normal_autocorrelation,
 )
 
-GUARD = 1.2816
-"""Standard errors to the quiet side: nine calibrations in ten keep at least the wanted interval, after Gandy and
+GUARD = 0.8416
+"""Standard errors to the quiet side: four calibrations in five keep at least the wanted interval, after Gandy and
 Kvaløy, Guaranteed conditional performance of control charts, Scandinavian Journal of Statistics 2013."""
 _TAIL = 0.95
 _SIGNIFICANT = 2.58

@@ -24,7 +24,7 @@ from clearweight.service.drift.null import Null
 CHAINS = 1024
 STEPS = 1024
 BURN_IN = 384
-_SHARE = 0.3
+_SHARE = 0.15
 """Share of streams that should reach the next level; levels are spaced after it."""
 _LONGEST = 5_000
 """Scores after which an excursion is given up."""

@@ -22,6 +22,7 @@ STATUS: dict[type[errors.ServiceError], int] = {
     errors.DeadlineExceededError: 504,
     errors.CallerGoneError: 499,  # no standard has one; nginx's, seen in metrics alone
     errors.UnavailableError: 503,
+    errors.WithheldError: 409,
     errors.LoadError: 503,
     errors.NonFiniteOutputError: 500,
     errors.InternalError: 500,

@@ -17,6 +17,7 @@ CODES: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.DeadlineExceededError: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.CallerGoneError: grpc.StatusCode.CANCELLED,
     errors.UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    errors.WithheldError: grpc.StatusCode.FAILED_PRECONDITION,
     errors.LoadError: grpc.StatusCode.UNAVAILABLE,
     errors.NonFiniteOutputError: grpc.StatusCode.INTERNAL,
     errors.InternalError: grpc.StatusCode.INTERNAL,
