@@ -110,7 +110,7 @@ def test_withhold_gives_predictions_and_no_explanations_until_the_alarm_is_over(
 def test_rollback_goes_back_to_the_version_before(serving):
     server = serving(on_alarm="rollback")
     assert post(server, "infer", artifacts.inputs(1)).json()["model_version"] == "10"
-    alarm(server)
+    alarm(server, "10")
     until(lambda: post(server, "infer", artifacts.inputs(1)).json().get("model_version") == "9")
 
     withdrawn = post(server, "infer", artifacts.inputs(1), version="10")

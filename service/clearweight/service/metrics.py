@@ -36,7 +36,7 @@ _REJECTED = (
     "unauthenticated",
     "forbidden",
 )
-_SKIPPED = ("sampled_out", "budget", "no_reference")
+_SKIPPED = ("sampled_out", "budget", "no_reference", "unreachable")
 
 
 class Metrics:

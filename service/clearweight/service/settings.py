@@ -13,6 +13,7 @@ from clearweight.service.core.errors import LoadError
 from clearweight.service.core.lane import LaneOptions
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.types import Limits
+from clearweight.service.drift.remote import RemoteOptions
 from clearweight.service.tls import Tls
 
 if TYPE_CHECKING:
@@ -98,6 +99,18 @@ class Settings(BaseSettings):
     """Folder that keeps the drift charts over restarts; none forgets them."""
     worst_samples: int = Field(default=0, ge=0, le=1024)
     """Inputs of the largest distance that each model keeps in memory for the admin port; 0 keeps none."""
+    reference_url: str = Field(default="", pattern=r"^(https?://[^/]+/?)?$")
+    """Another clearweight service that explains with the uncompressed reference; sampled inputs are sent to it."""
+    reference_timeout: float = Field(default=5.0, gt=0.0)
+    """Seconds to wait for it; what takes longer is not compared."""
+    reference_token_file: Path | None = None
+    """File with the bearer token for it."""
+    reference_ca_file: Path | None = None
+    """Who may vouch for it; default the system's authorities."""
+    reference_certificate_file: Path | None = None
+    """This service's own certificate for it, for mutual TLS."""
+    reference_key_file: Path | None = None
+    """The key of that certificate."""
     tokens: SecretStr = SecretStr("")
     """Bearer tokens of users, separated by commas; best given in the environment. Without any, everyone is a user."""
     token_file: Path | None = None
@@ -139,6 +152,16 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(default=30.0, ge=0.0)
     """Longest wait for requests in flight at the end."""
 
+    def _reference(self) -> RemoteOptions:
+        return RemoteOptions(
+            self.reference_url,
+            self.reference_timeout,
+            self.reference_token_file,
+            self.reference_ca_file,
+            self.reference_certificate_file,
+            self.reference_key_file,
+        )
+
     def engine(self) -> EngineOptions:
         """Return the engine's part."""
         return EngineOptions(
@@ -159,6 +182,7 @@ class Settings(BaseSettings):
             on_alarm_of=self.on_alarm_of,
             state_dir=self.state_dir,
             worst_samples=self.worst_samples,
+            reference=self._reference() if self.reference_url else None,
             limits=Limits(
                 body_bytes=self.max_body_bytes,
                 elements=self.max_elements,

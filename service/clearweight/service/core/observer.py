@@ -29,7 +29,7 @@ class Observer:
         """Rows were compared with the reference."""
 
     def skipped(self, model: str, reason: str, rows: int) -> None:
-        """Rows were not compared: ``sampled_out``, ``budget`` or ``no_reference``."""
+        """Rows were not compared: ``sampled_out``, ``budget``, ``no_reference`` or ``unreachable``."""
 
     def checked(self, model: str, version: str, variant: str, report: IntegrityReport) -> None:
         """An integrity check ended."""

@@ -8,6 +8,7 @@ from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.slot import LOW_FIDELITY
 from clearweight.service.core.types import Limits
 from clearweight.service.core.weights import MEMORY
+from clearweight.service.drift.remote import RemoteOptions
 
 ON_ALARM = ("annotate", "withhold_explanation", "rollback")
 """What to do with a model in drift alarm: say so in every explanation, give none, or go back to the version before."""
@@ -34,7 +35,7 @@ class EngineOptions:
 
     ``on_alarm`` says what happens to a model in drift alarm, ``on_alarm_of`` to single ones by name. ``state_dir``
     keeps the charts over restarts. ``worst_samples`` is how many inputs of the largest distance each model keeps in
-    memory, 0 for none.
+    memory, 0 for none. ``reference`` is where the reference is served, None for beside the artifact.
     """
 
     threads: int = 1
@@ -55,6 +56,7 @@ class EngineOptions:
     on_alarm_of: Mapping[str, str] = field(default_factory=dict)
     state_dir: Path | None = None
     worst_samples: int = 0
+    reference: RemoteOptions | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

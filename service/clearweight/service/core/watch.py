@@ -1,5 +1,6 @@
 """Live drift beside the requests: samples rows, runs the reference in the background, keeps the verdicts."""
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -16,9 +17,12 @@ from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
 from clearweight.service.drift.charts import METRIC
+from clearweight.service.drift.remote import RemoteOptions, RemoteReference, RemoteReferenceError, Tested
+from clearweight.service.drift.shadow import Explain
 from clearweight.service.drift.state_file import StateFile
 from clearweight.service.drift.worst_samples import WorstSamples
 
+_LOG = logging.getLogger("clearweight.service")
 _ROWS = 8
 """Rows per background job, so that one large batch cannot hold the queue."""
 _SAVE_SECONDS = 2.0
@@ -30,7 +34,8 @@ _SOLVING = 4096
 class Watch:
     """Compares a share of the rows with the uncompressed reference beside each artifact.
 
-    A model without a reference or without a shipped null is not watched; its report says why.
+    The reference lies beside the artifact, or is served elsewhere. A model without one, or without a shipped null, is
+    not watched; its report says why.
 
     Parameters
     ----------
@@ -49,6 +54,8 @@ class Watch:
         self._rng = np.random.default_rng(options.shadow_seed)
         self._alarmed = alarmed
         self._reasons: dict[Slot, str] = {}
+        self._explain: dict[Slot, Explain] = {}
+        self._unreachable = False
         self._files: dict[Slot, StateFile] = {}
         self._saved = time.monotonic()
         self._watched: dict[Slot, Monitor] = {}
@@ -66,6 +73,7 @@ class Watch:
     def remove(self, slot: Slot) -> None:
         """Forget a version that was replaced or unloaded; comparisons that were queued still end on it."""
         self._reasons.pop(slot, None)
+        _hang_up(self._explain.pop(slot, None))
         monitor = self._watched.pop(slot, None)
         if monitor is not None:
             self._save(slot, monitor)
@@ -82,7 +90,12 @@ class Watch:
     def _join(self, slot: Slot) -> None:
         """Load a slot's reference and give it charts; where there is no watching it, remember why."""
         try:
-            slot.reference, shipped = self._reference(slot)
+            model, shipped = _calibrated(slot)
+            if self._options.reference is None:
+                slot.reference = self._beside(slot, model)
+                self._explain[slot] = slot.reference.explain_default
+            else:
+                self._explain[slot] = self._remote(model, self._options.reference)
         except (ArtifactError, LoadError, OSError) as error:
             self._reasons[slot] = str(error)
             return
@@ -90,7 +103,8 @@ class Watch:
             shipped,
             share=self._options.shadow,
             interval_days=self._options.false_alarm_interval_days,
-            labels=slot.reference.manifest.labels,
+            labels=model.manifest.labels,
+            source="shadow" if self._options.reference is None else "remote",
             schedule=self._limits.offer,
         )
         if self._options.worst_samples:
@@ -106,12 +120,21 @@ class Watch:
         if file is not None:
             file.save(monitor)
 
-    def _reference(self, slot: Slot) -> tuple[Model, Drift]:
-        if slot.model is None:
-            raise LoadError("The model is not loaded.")
-        ours = slot.model.manifest
-        if ours.drift is None or METRIC not in ours.drift.scores:
-            raise LoadError(f"The artifact ships no drift null for {METRIC}.")
+    def _remote(self, model: Model, options: RemoteOptions) -> Explain:
+        """Return the explainer of the same model and version on another service, tested on the probes at first use."""
+        probes = {model.input_names[0]: model.prepare(model.canaries.inputs)}
+        reference = RemoteReference(options, model.name, model.version, model.output_names[0])
+        _LOG.warning(
+            "Of the inputs of model %s, a share of %g is sent to %s.",
+            model.name,
+            self._options.shadow,
+            options.url,
+        )
+        return Tested(reference, probes, model.canaries.logits_reference)
+
+    def _beside(self, slot: Slot, model: Model) -> Model:
+        """Load the reference that lies beside an artifact."""
+        ours = model.manifest
         path = slot.path.with_name(f"{slot.path.name}-reference")
         if not path.is_dir():
             raise LoadError(f"No reference beside the artifact: expected {path.name}.")
@@ -137,12 +160,13 @@ class Watch:
             raise LoadError("The reference takes other inputs or has another default explainer.")
         if reference.integrity.state == "failed":
             raise LoadError(f"The reference fails its self-test. {reference.integrity.reason}")
-        return reference, ours.drift
+        return reference
 
     def sample(self, slot: Slot, feed: Mapping[str, NDArray[Any]]) -> None:
         """Offer the rows of one answered request; returns at once whatever the background does."""
         rows = len(next(iter(feed.values())))
-        if slot.model is None or slot.reference is None or slot.monitor is None:
+        explain = self._explain.get(slot)
+        if slot.model is None or explain is None or slot.monitor is None:
             self._observer.skipped(slot.name, "no_reference", rows)
             return
         chosen = np.flatnonzero(self._rng.random(rows) < self._options.shadow)
@@ -154,7 +178,7 @@ class Watch:
             part = chosen[start : start + _ROWS]
             # Indexing copies: the arrays may be views of a request body that is about to go.
             inputs = {name: values[part] for name, values in feed.items()}
-            job = partial(self._compare, slot, slot.model, slot.reference, slot.monitor, inputs)
+            job = partial(self._compare, slot, slot.model, explain, slot.monitor, inputs)
             if not self._worker.offer(job):
                 slot.monitor.skip(dropped=part.size)
                 self._observer.skipped(slot.name, "budget", part.size)
@@ -163,14 +187,24 @@ class Watch:
         self,
         slot: Slot,
         model: Model,
-        reference: Model,
+        explain: Explain,
         monitor: Monitor,
         inputs: Mapping[str, NDArray[Any]],
     ) -> None:
-        comparison = compare(reference.explain_default, model.explain_default, inputs)
+        try:
+            comparison = compare(explain, model.explain_default, inputs)
+        except RemoteReferenceError as error:
+            rows = len(next(iter(inputs.values())))
+            monitor.skip(dropped=rows)
+            self._observer.skipped(slot.name, "unreachable", rows)
+            if not self._unreachable:  # once, not for every comparison until it is back
+                _LOG.warning("The remote reference does not answer. %s", error)
+            self._unreachable = True
+            return
+        self._unreachable = False
         before = monitor.state
         monitor.observe(comparison)
-        self._observer.compared(model.name, "shadow", comparison)
+        self._observer.compared(model.name, monitor.source, comparison)
         if slot.worst is not None and comparison.classes is not None:
             slot.worst.add(comparison.scores[METRIC], comparison.classes.tolist(), inputs)
         changed = monitor.state != before
@@ -196,5 +230,21 @@ class Watch:
         """Stop the background threads."""
         self._worker.close()
         self._limits.close(0.0)
+        for explain in self._explain.values():
+            _hang_up(explain)
         for slot, monitor in self._watched.items():
             self._save(slot, monitor)
+
+
+def _calibrated(slot: Slot) -> tuple[Model, Drift]:
+    if slot.model is None:
+        raise LoadError("The model is not loaded.")
+    shipped = slot.model.manifest.drift
+    if shipped is None or METRIC not in shipped.scores:
+        raise LoadError(f"The artifact ships no drift null for {METRIC}.")
+    return slot.model, shipped
+
+
+def _hang_up(explain: Explain | None) -> None:
+    if isinstance(explain, Tested):
+        explain.reference.close()
