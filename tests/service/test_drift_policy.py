@@ -152,7 +152,7 @@ def test_the_charts_survive_kill_9(serving, tmp_path):
     until(lambda: drift(server)["compared"] == 601)
     before = drift(server)
     server.process.send_signal(signal.SIGKILL)
-    server.process.wait(60)
+    server.process.communicate(timeout=60)
 
     again = serving(state_dir=str(tmp_path / "state"))
     after = drift(again)
