@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import UnsupportedError
-from clearweight.service.rest.endpoint import Row, json_response, routes
+from clearweight.service.rest.endpoint import Endpoint, json_response
 
 
 def worst_routes(engine: Engine) -> list[Route]:
@@ -41,10 +41,5 @@ def worst_routes(engine: Engine) -> list[Route]:
             }
         )
 
-    model = "/v2/models/{model}"
-    return routes(
-        [
-            Row("GET", f"{model}/drift/worst", worst),
-            Row("GET", f"{model}/versions/{{version}}/drift/worst", worst),
-        ]
-    )
+    paths = ("/v2/models/{model}/drift/worst", "/v2/models/{model}/versions/{version}/drift/worst")
+    return [Route(path, Endpoint(worst), methods=["GET"]) for path in paths]
