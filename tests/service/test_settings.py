@@ -50,6 +50,6 @@ def test_the_models_of_the_start_are_named_with_commas(tmp_path):
 
 
 def test_every_option_of_the_engine_can_be_set(tmp_path):
-    own = {"shadow_seed", "limits", "reference"}
+    own = {"shadow_seed", "limits", "public_key", "reference"}
     assert {field.name for field in fields(EngineOptions)} - own <= set(Settings.model_fields)
     assert Settings(models=tmp_path, max_body_bytes=7).engine().limits.body_bytes == 7
