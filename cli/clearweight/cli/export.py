@@ -1,7 +1,9 @@
 """``clearweight export``: from a recipe to an artifact."""
 
 import json as json_format
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -115,8 +117,23 @@ def export(
     loaded = load_recipe(recipe)
     console = Console(stderr=True)
     console.print(travellers(loaded.canaries), soft_wrap=True)
-    with ProgressBars(console) as progress:
-        exported = run(loaded, out, progress, overwrite=overwrite, checkpoints=Checkpoints(work))
+    inside = True
+    with ExitStack() as held:
+        if loaded.search is not None:
+            from clearweight.cli.search_front import search_inside
+
+            work = work or Path(held.enter_context(TemporaryDirectory(prefix="clearweight-")))
+            loaded, found = search_inside(loaded, work, console)
+            inside = found.inside
+        progress = held.enter_context(ProgressBars(console))
+        exported = run(
+            loaded,
+            out,
+            progress,
+            overwrite=overwrite,
+            checkpoints=Checkpoints(work),
+            tried=() if loaded.search is None else found.outcomes,
+        )
     facts = summary(exported)
     if json:
         typer.echo(json_format.dumps(facts, indent=1))
@@ -126,6 +143,7 @@ def export(
     fidelity = exported.manifest.fidelity
     if fidelity is not None and not fidelity.passed:
         typer.echo(f"Fidelity failed: {shortfall(fidelity)} The artifact is written.", err=True)
+    if not inside or (fidelity is not None and not fidelity.passed):
         raise typer.Exit(FAILED_CHECK)
 
 

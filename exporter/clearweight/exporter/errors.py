@@ -9,6 +9,7 @@
     ├── SplitError (ValueError)          the data splits overlap or ask for more samples than there are
     ├── StepError (RuntimeError)         a step failed; the message names the steps already done
     ├── ConstraintError (RuntimeError)   a constraint cannot be put on a tensor, or does not hold
+    ├── SearchError (RuntimeError)       a search of which no trial could be measured
     └── HanFileError (ValueError)        a compressed network of Song Han's layout that does not hold together
 """
 
@@ -43,3 +44,7 @@ class ConstraintError(ExporterError, RuntimeError):
 
 class HanFileError(ExporterError, ValueError):
     """A compressed network of Song Han's layout that does not hold together."""
+
+
+class SearchError(ExporterError, RuntimeError):
+    """A search of which no trial could be measured."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -42,6 +42,7 @@ from clearweight.exporter.emission import Emitted, emit
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
 from clearweight.exporter.occluded import Occluded, occlude, with_occlusion
+from clearweight.exporter.outcome import Outcome
 from clearweight.exporter.preparation import Prepared, prepare
 from clearweight.exporter.quality import (
     Explanations,
@@ -196,8 +197,20 @@ def describe(
     )
 
 
-def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool = False) -> Export:
-    """Emit, calibrate and write: everything after the last training step."""
+def finish(
+    prepared: Prepared,
+    model: nn.Module,
+    out: Path,
+    *,
+    overwrite: bool = False,
+    tried: Sequence[Outcome] = (),
+) -> Export:
+    """Emit, calibrate and write: everything after the last training step.
+
+    Parameters
+    ----------
+    tried : the trials of the search that chose the recipe's strengths, for the report
+    """
     recipe = prepared.recipe
     calibration = prepared.inputs(prepared.splits.calibration).numpy()
     samples, tell = calibration[:VERIFIED_SAMPLES], prepared.runtime.progress
@@ -239,6 +252,7 @@ def finish(prepared: Prepared, model: nn.Module, out: Path, *, overwrite: bool =
         comparison=told.comparison,
         reference_checks=told.reference_checks,
         own_checks=told.own_checks,
+        tried=tried,
         units=stimulated(recipe, own, calibration),
         matched=matched_explainers(recipe),
     )
@@ -317,12 +331,14 @@ def export(
     *,
     overwrite: bool = False,
     checkpoints: Checkpoints = Checkpoints(),  # noqa: B008 - without a folder it holds no state
+    tried: Sequence[Outcome] = (),
 ) -> Export:
     """Do what a recipe says and leave ``OUT/NAME/VERSION`` behind, or nothing that loads.
 
     Parameters
     ----------
     checkpoints : where finished work is kept, so that an interrupted export goes on after its last step
+    tried : the trials of the search that chose the recipe's strengths, for the report
 
     Raises
     ------
@@ -338,4 +354,4 @@ def export(
         )
     rehearse(recipe)
     prepared = prepare(recipe, progress, checkpoints)
-    return finish(prepared, compress(prepared), out, overwrite=overwrite)
+    return finish(prepared, compress(prepared), out, overwrite=overwrite, tried=tried)

@@ -159,6 +159,44 @@ class FidelitySection(_Section):
     retrain_floor: bool = False
 
 
+class RangeSection(_Section):
+    """Values that a search may give a key: whole numbers where both ends are, ends included.
+
+    Attributes
+    ----------
+    log : even in the logarithm
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "RangeSection":
+        if not self.low < self.high or (self.log and self.low <= 0):
+            raise ValueError(f"low {self.low} and high {self.high} are no range")
+        return self
+
+
+class SearchSection(_Section):
+    """A search for the strengths of the steps, inside the budget of ``fidelity`` and the limits given here.
+
+    Attributes
+    ----------
+    ranges : ``METHOD.KEY`` of a step, or ``METHOD.KEY.PATTERN`` where the key holds patterns -> values to try
+    trials : how many strengths are trained and measured
+    processes : how many at the same time
+    max_bytes : of the packed weights
+    max_latency : time of a prediction over the reference's
+    """
+
+    ranges: dict[str, RangeSection] = Field(min_length=1)
+    trials: PositiveInt = 20
+    processes: PositiveInt = 1
+    max_bytes: PositiveInt | None = None
+    max_latency: PositiveFloat | None = None
+
+
 class CanarySection(_Section):
     """The probe inputs that travel with the artifact.
 
@@ -228,6 +266,7 @@ class Recipe(_Section):
     feature_layer: str | None = None
     device_profile: Path | None = None
     fidelity: FidelitySection = FidelitySection()
+    search: SearchSection | None = None
     canaries: CanarySection = CanarySection()
     report: ReportSection = ReportSection()
 

@@ -13,6 +13,7 @@ from clearweight.exporter.evaluate.compare import Comparison
 from clearweight.exporter.evaluate.self_check import Checked
 from clearweight.exporter.explain import Unit
 from clearweight.exporter.explain.stimulators import Stimulator
+from clearweight.exporter.outcome import Outcome
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,7 @@ class ReportData:
     device_bytes : everything a device needs, None if it is not known yet
     comparison : similarity to the reference, explainer by explainer; None if it was not measured
     matched : names of the explainers that the objective matched, so that the page can say so
+    tried : the trials of a search inside a budget, measured on the validation split
     units : what excites each unit that the recipe asks about, in the compressed model
     reference_checks, own_checks : explainer -> how it fares against its own model; empty if it was not measured
     """
@@ -46,6 +48,7 @@ class ReportData:
     matched: frozenset[str] = frozenset()
     reference_checks: Mapping[str, Checked] = field(default_factory=dict)
     own_checks: Mapping[str, Checked] = field(default_factory=dict)
+    tried: Sequence[Outcome] = ()
     units: Mapping[Unit, Sequence[Stimulator]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

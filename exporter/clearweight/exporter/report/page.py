@@ -4,6 +4,7 @@ from pathlib import Path
 
 import jinja2
 
+from clearweight.exporter.outcome import pareto_front
 from clearweight.exporter.report import quantity, section, self_check, unit
 from clearweight.exporter.report.chart import histogram, stage_bars
 from clearweight.exporter.report.data import ReportData
@@ -45,6 +46,8 @@ def render_report(data: ReportData) -> str:
         folded=len(manifest.ledger.rows) > _FOLDED_ABOVE,
         likenesses=section.likenesses(data),
         comparison=data.comparison,
+        front=pareto_front(data.tried),
+        tried=len(data.tried),
         examples=section.examples(data),
         calibrated=section.calibrated(manifest.fidelity),
         faithfulness=section.faithfulness(data),
