@@ -13,7 +13,6 @@ from clearweight.artifact import (
 )
 from clearweight.artifact.errors import (
     ArtifactError,
-    ChecksumError,
     FieldValueError,
     FileDigestError,
     FileNameError,
@@ -176,7 +175,7 @@ def test_graphs_are_checked_again_when_they_are_read(path):
     with pytest.raises(FileSizeError):
         artifact.graph("predict.onnx")
     (path / "weights.cwt").write_bytes((path / "weights.cwt").read_bytes()[:-1] + b"\x00")
-    with pytest.raises(ChecksumError):
+    with pytest.raises(FileDigestError):
         artifact.weights()
 
 

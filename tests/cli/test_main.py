@@ -14,6 +14,7 @@ LISTED = (
     "explain-check",
     "inspect",
     "verify",
+    "sign",
     "report",
     "serve",
     "bench",

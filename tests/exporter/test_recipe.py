@@ -70,7 +70,10 @@ def test_steps_and_terms_are_built_by_their_literature_names():
             ["Unknown key 'rate' in prune.fine_tune.", "Known keys: epochs, learning_rate"],
         ),
         ({"steps": [{"prune": {"density": 0.5}}]}, ["Key 'prune.fine_tune' is missing."]),
-        ({"steps": [{"shrink": {}}]}, ["steps.0", "unknown method 'shrink'", "known: prune, share_weights"]),
+        (
+            {"steps": [{"shrink": {}}]},
+            ["steps.0", "unknown method 'shrink'", "known: ", ", prune, ", ", share_weights, "],
+        ),
         ({"steps": ["prune"]}, ["steps.0", "expected one method as 'name: settings', found 'prune'"]),
         ({"steps": []}, ["steps"]),
         ({"objective": {"terms": [{"love": {}}]}}, ["objective.terms.0", "unknown term 'love'"]),

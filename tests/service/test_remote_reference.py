@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from clearweight.service import Engine, EngineOptions
-from clearweight.service.drift.remote import RemoteOptions, RemoteReference, RemoteReferenceError
+from clearweight.service.drift.remote import RemoteReference
+from clearweight.service.drift.remote_options import RemoteOptions, RemoteReferenceError
 from tests.service import artifacts
 from tests.service.conftest import start_server, stop_server
 

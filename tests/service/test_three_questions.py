@@ -125,7 +125,7 @@ def test_a_share_of_the_rows_is_sampled_and_the_rest_counted(models):
 def test_a_stuck_reference_never_delays_a_request(models):
     with Engine(models / "tiny" / "10", replace(SHADOW, shadow_queue=2)) as engine:
         slot, gate = engine.repository.slot("tiny"), threading.Event()
-        slot.reference.explain_default = lambda feed, target: gate.wait() and None
+        engine._watch._explain[slot] = lambda feed, target: gate.wait() and None
         started = time.perf_counter()
         for _ in range(50):
             engine.predict(artifacts.inputs(1))

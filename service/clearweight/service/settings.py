@@ -13,7 +13,7 @@ from clearweight.service.core.errors import LoadError
 from clearweight.service.core.lane import LaneOptions
 from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.types import Limits
-from clearweight.service.drift.remote import RemoteOptions
+from clearweight.service.drift.remote_options import RemoteOptions
 from clearweight.service.tls import Tls
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.slot import LOW_FIDELITY
 from clearweight.service.core.types import Limits
 from clearweight.service.core.weights import MEMORY
-from clearweight.service.drift.remote import RemoteOptions
+from clearweight.service.drift.remote_options import RemoteOptions
 
 ON_ALARM = ("annotate", "withhold_explanation", "rollback")
 """What to do with a model in drift alarm: say so in every explanation, give none, or go back to the version before."""

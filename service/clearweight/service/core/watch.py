@@ -17,7 +17,7 @@ from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
 from clearweight.service.drift.charts import METRIC
-from clearweight.service.drift.remote import RemoteOptions, RemoteReference, RemoteReferenceError, Tested
+from clearweight.service.drift.remote_options import RemoteOptions, RemoteReferenceError
 from clearweight.service.drift.shadow import Explain
 from clearweight.service.drift.state_file import StateFile
 from clearweight.service.drift.worst_samples import WorstSamples
@@ -122,6 +122,9 @@ class Watch:
 
     def _remote(self, model: Model, options: RemoteOptions) -> Explain:
         """Return the explainer of the same model and version on another service, tested on the probes at first use."""
+        # Four megabytes of HTTP and TLS that a device without a remote reference does without.
+        from clearweight.service.drift.remote import RemoteReference, Tested  # noqa: PLC0415
+
         probes = {model.input_names[0]: model.prepare(model.canaries.inputs)}
         reference = RemoteReference(options, model.name, model.version, model.output_names[0])
         _LOG.warning(
@@ -246,5 +249,6 @@ def _calibrated(slot: Slot) -> tuple[Model, Drift]:
 
 
 def _hang_up(explain: Explain | None) -> None:
-    if isinstance(explain, Tested):
-        explain.reference.close()
+    close = getattr(explain, "close", None)  # what calls another service holds a connection
+    if close is not None:
+        close()

@@ -2,7 +2,6 @@
 
 import math
 from collections import deque
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +48,7 @@ class LiveDependence:
         """Return the live autocorrelation, rounded up, where it is above the shipped one for certain."""
         if len(self.windows) < _LEAST:
             return None
-        live = (median(self.windows) + 1.0 / WINDOW) / (1.0 - 3.0 / WINDOW)
+        live = (float(np.median(self.windows)) + 1.0 / WINDOW) / (1.0 - 3.0 / WINDOW)
         if live <= shipped + _CERTAIN / math.sqrt(len(self.windows) * WINDOW):
             return None
         return min(math.ceil(live / _STEP) * _STEP, _STRONGEST)

@@ -61,7 +61,7 @@ class Null:
         rho = autocorrelations(self.coefficients)[1:]
         return float(np.sqrt(1.0 - self.coefficients @ rho))
 
-    def begin(self, rng: np.random.Generator, chains: int) -> NDArray[np.float64]:
+    def begin(self, rng: "np.random.Generator", chains: int) -> NDArray[np.float64]:
         """Draw stationary normal values, shape (order, chains), the newest first."""
         order = self.coefficients.size
         rho = autocorrelations(self.coefficients)[:order]
@@ -70,7 +70,7 @@ class Null:
         return drawn
 
     def advance(
-        self, rng: np.random.Generator, past: NDArray[np.float64], noise: float
+        self, rng: "np.random.Generator", past: NDArray[np.float64], noise: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Draw the next score of every chain; returns the new past and the scores."""
         value = rng.standard_normal((past.shape[1],), dtype=np.float32).astype(np.float64)

@@ -102,7 +102,7 @@ class _Streams:
         return _Streams(self.past[:, which], self.state[which])
 
 
-def _simulate(detector: Detector, null: Null, rarest: float, rng: np.random.Generator) -> RunLengthCurve:
+def _simulate(detector: Detector, null: Null, rarest: float, rng: "np.random.Generator") -> RunLengthCurve:
     entered, rate, spread = _departures(detector, null, rng)
     levels, log_rates = [detector.start], [float(np.log(max(rate, rarest)))]
     step, misses = spread, 0
@@ -126,7 +126,7 @@ def _simulate(detector: Detector, null: Null, rarest: float, rng: np.random.Gene
     return RunLengthCurve(np.array(levels), np.array(log_rates))
 
 
-def _departures(detector: Detector, null: Null, rng: np.random.Generator) -> tuple[_Streams, float, float]:
+def _departures(detector: Detector, null: Null, rng: "np.random.Generator") -> tuple[_Streams, float, float]:
     """Return charts just above their start value, how often that happens per score, and their spread."""
     past, noise = null.begin(rng, CHAINS), null.noise
     state = np.full(CHAINS, detector.start)
@@ -151,7 +151,7 @@ def _departures(detector: Detector, null: Null, rng: np.random.Generator) -> tup
 
 
 def _climb(
-    detector: Detector, null: Null, rng: np.random.Generator, entered: _Streams, level: float
+    detector: Detector, null: Null, rng: "np.random.Generator", entered: _Streams, level: float
 ) -> tuple[_Streams, float]:
     """Start streams from ``entered`` and return those that reach ``level`` before the start value, and their share."""
     alive, noise = entered.take(rng.integers(0, entered.state.size, CHAINS)), null.noise

@@ -93,6 +93,7 @@ class RpcServer:
 
     async def start(self) -> None:
         """Accept calls and keep the health service true."""
+        self._plane.refused.discard("grpc")
         await self.report()
         await self._server.start()
         self._reporter = asyncio.create_task(self._report())
