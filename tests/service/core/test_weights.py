@@ -22,6 +22,8 @@ def memory(key):
 
 before = memory("VmRSS")
 with Engine(sys.argv[1], EngineOptions(memory=sys.argv[2])) as engine:
+    model = next(iter(engine.repository)).model
+    more = [model._session("predict.onnx", model.input_names, model.output_names) for _ in range(2)]
     print(json.dumps({"resident": memory("VmRSS") - before, "peak": memory("VmHWM") - before}))
 """
 
@@ -54,7 +56,7 @@ def test_the_self_test_finds_a_runtime_that_reads_the_placeholder(exported, monk
         Engine(exported.path, EngineOptions(memory="saving"))
 
 
-def test_saving_takes_at_most_a_copy_and_a_half_and_less_than_fast(tmp_path):
+def test_saving_holds_one_copy_for_three_sessions_and_fast_one_each(tmp_path):
     """24 MB of parameters, each mode in a process of its own."""
     path = write_cnn(tmp_path, width=256)
     dense = 4 * (256 * 27 + 256 + 512 * 256 * 9 + 512 + 1024 * 512 * 9 + 1024 + 1024 * 10)
@@ -66,8 +68,8 @@ def test_saving_takes_at_most_a_copy_and_a_half_and_less_than_fast(tmp_path):
         found[mode] = json.loads(done.stdout)
 
     assert found["saving"]["resident"] < 1.5 * dense + 16e6
-    assert found["saving"]["resident"] < found["fast"]["resident"]
-    assert found["saving"]["peak"] < 1.05 * found["fast"]["peak"]
+    assert found["fast"]["resident"] > found["saving"]["resident"] + 1.5 * dense
+    assert found["fast"]["peak"] > found["saving"]["peak"] + dense
 
 
 def test_all_explainers_can_be_opened_at_load(models):

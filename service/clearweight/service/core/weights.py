@@ -8,6 +8,7 @@ stead: the optimizers that do (NCHWc layout, constant folding) and prepacking ar
 Runtime insists on, holds nothing but zeros. What would still read it fails the self-test, which every model runs.
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -67,9 +68,7 @@ class SharedWeights:
         options.enable_mem_pattern = False
         for name, value in self._values.items():
             options.add_initializer(name, value)
-        from tempfile import TemporaryDirectory  # noqa: PLC0415 - a device in fast mode does without it
-
-        with TemporaryDirectory(prefix="clearweight-") as name:
+        with tempfile.TemporaryDirectory(prefix="clearweight-") as name:
             folder = Path(name)
             (folder / "graph.onnx").write_bytes(graph)
             with (folder / _FILE).open("wb") as empty:
