@@ -46,7 +46,7 @@ export class Drift {
   }
 
   #chart(series, drift) {
-    const key = `${series.metric} ${series.detector}`;
+    const key = [series.metric, series.detector, series.label].filter(Boolean).join(" · ");
     const past = this.history.get(key) ?? [];
     past.push(series.statistic);
     if (past.length > KEPT) past.shift();
@@ -64,9 +64,10 @@ export class Drift {
     const window = drift.window[series.metric];
     const mean = window?.mean;
     return element("figure", { class: "panel" },
-      element("figcaption", {}, `${series.metric.replaceAll("_", " ")} · ${series.detector} `, pill(series.state)),
+      element("figcaption", {}, `${key.replaceAll("_", " ")} `, pill(series.state)),
       chart,
       element("p", { class: "quiet" },
+        series.label ? `Inputs explained as ${series.label}. ` : "",
         `Now ${figures(series.statistic)}; alarm above ${series.limit === null ? "a limit not set yet" : figures(series.limit)}. `,
         mean === null || mean === undefined ? "" : `Mean of the last comparisons ${figures(mean)}. `,
         `${series.alarms} alarms since the start.`));
