@@ -3,8 +3,8 @@
 Wang, Qin, Bai, Fu, Why is the State of Neural Network Pruning so Confusing?, 2021 (arXiv 2105.05916). Pruned weights
 are an initialisation, and pruning shrinks the singular values of the input-output Jacobian. OrthP puts the orthonormal
 factor of a QR decomposition in the weight's place; under an unstructured mask it is approached by minimising
-``|W W' - g^2 I|^2`` on the survivors. It is exact for linear networks; the authors found no gain on ReLU networks, and
-neither did we (docs/methods.md): a tool for study.
+``|W W' - g^2 I|^2`` on the survivors. It is exact for linear networks; on ReLU networks the
+authors found no gain (docs/methods.md), and none was measured here: a tool for study.
 """
 
 import fnmatch
