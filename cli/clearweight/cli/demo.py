@@ -125,7 +125,7 @@ def call(exported: "Export", models: Path) -> Live:
 
     name = exported.manifest.name
     inputs = exported.prepared.test.inputs
-    with serving(models, shadow="1", shadow_cpu_share="1") as server:
+    with serving(models, shadow="1", shadow_cpu_share="1", log_level="warning") as server:
         differences = {}
         for verb in ("infer", "explain"):
             ways = [way(server, name, verb, inputs[:4]) for way in (rest, rpc)]
@@ -135,14 +135,16 @@ def call(exported: "Export", models: Path) -> Live:
 
 
 def watch(server: "Server", name: str, inputs: NDArray[Any]) -> Any:
-    """Explain ``inputs`` one after the other until enough of them were compared with the reference."""
+    """Explain ``inputs`` one after the other until enough were compared with the reference and there are limits."""
     from clearweight.cli.served import get, rest
 
     deadline = time.monotonic() + PATIENCE_S
     sent = 0
     while True:
         health = get(f"{server.url}/v2/models/{name}/drift")
-        if health["drift"]["compared"] >= COMPARISONS or time.monotonic() > deadline:
+        drift = health["drift"]
+        enough = drift["compared"] >= COMPARISONS and drift["state"] != "collecting"
+        if enough or time.monotonic() > deadline:
             return health
         for _ in range(10):
             at = sent % len(inputs)
