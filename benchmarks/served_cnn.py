@@ -4,6 +4,7 @@ A small CNN (three convolutions, 97 kB), the one that serving frameworks were co
 """
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,23 @@ def write_cnn(out: Path, width: int = 16, *, compress: bool = False) -> Path:
     model, parameters = network(width, compress=compress)
     canaries = np.random.default_rng(1).random((4, 3, 32, 32), dtype=np.float32)
     (logits,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": canaries})
+    return write_plain(out, model, parameters, canaries, logits)
+
+
+def write_plain(
+    out: Path,
+    model: onnx.ModelProto,
+    parameters: Mapping[str, NDArray[np.float32]],
+    canaries: NDArray[np.float32],
+    logits: NDArray[np.float32],
+) -> Path:
+    """Write a model of one input and one output as an artifact without explainers, named after its graph.
+
+    Parameters
+    ----------
+    model : its initializers are ``parameters``; they are made external
+    canaries, logits : probes and what the model answers to them
+    """
     for tensor in model.graph.initializer:
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
@@ -92,11 +110,11 @@ def write_cnn(out: Path, width: int = 16, *, compress: bool = False) -> Path:
     canary = Canary(canaries, logits.argmax(axis=1).astype(np.int64), logits, logits, none, none)
     quality = Quality(None, None, None)
     manifest = Manifest(
-        name="cnn",
+        name=model.graph.name,
         version="1",
         variant="compressed",
-        inputs=(TensorSpec("x", "FP32", (-1, 3, 32, 32)),),
-        outputs=(TensorSpec("y", "FP32", (-1, 10)),),
+        inputs=(_spec(model.graph.input[0]),),
+        outputs=(_spec(model.graph.output[0]),),
         labels=(),
         preprocessing=Preprocessing(),
         ledger=report.ledger(),
@@ -117,6 +135,11 @@ def write_cnn(out: Path, width: int = 16, *, compress: bool = False) -> Path:
         "canaries.safetensors": canary.to_bytes(),
     }
     return write_artifact(out, manifest, contents)
+
+
+def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
+    sizes = (-1 if dim.dim_param else dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    return TensorSpec(value.name, "FP32", tuple(sizes))
 
 
 def bodies(folder: Path) -> dict[str, tuple[Path, dict[str, str]]]:

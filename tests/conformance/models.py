@@ -1,6 +1,5 @@
 """The models that the suite serves: one that every server can take as an ONNX file, and some that only ours has."""
 
-import io
 from pathlib import Path
 
 import numpy as np
@@ -9,18 +8,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from clearweight.artifact import (
-    Canaries,
-    Canary,
-    CodedTensor,
-    IntegrityLimit,
-    Manifest,
-    Preprocessing,
-    Quality,
-    TensorSpec,
-    write_artifact,
-    write_weights,
-)
+from benchmarks.served_cnn import write_plain
 from tests.service import artifacts
 
 MODEL = "tiny"
@@ -70,41 +58,7 @@ def write_graph(
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
     x = np.ones((2, max(width, 1)), np.float32)
     logits = ort.InferenceSession(model.SerializeToString()).run(None, {"x": x})[0]
-    stored = model.graph.initializer[0]
-    stored.ClearField("raw_data")
-    stored.data_location = TensorProto.EXTERNAL
-    stored.external_data.add(key="location", value="weights.cwt")
-    weights = io.BytesIO()
-    report = write_weights(weights, [CodedTensor("w", weight)])
-    none = np.zeros(len(x), np.float16)
-    canary = Canary(x, logits.argmax(axis=1).astype(np.int64), logits, logits, none, none)
-    quality = Quality(None, None, None)
-    manifest = Manifest(
-        name=name,
-        version="1",
-        variant="compressed",
-        inputs=(TensorSpec("x", "FP32", (-1, width)),),
-        outputs=(TensorSpec("y", "FP32", (-1, outputs)),),
-        labels=(),
-        preprocessing=Preprocessing(),
-        ledger=report.ledger(),
-        reference_quality=quality,
-        compressed_quality=quality,
-        explainers={},
-        default_explainer=None,
-        fidelity=None,
-        integrity=IntegrityLimit(1e-4, 0.0, 1.0),
-        drift=None,
-        canaries=Canaries("synthetic", len(x)),
-        splits={},
-        environment={},
-    )
-    contents = {
-        "predict.onnx": model.SerializeToString(),
-        "weights.cwt": weights.getvalue(),
-        "canaries.safetensors": canary.to_bytes(),
-    }
-    return write_artifact(out, manifest, contents)
+    return write_plain(out, model, {"w": weight}, x, logits)
 
 
 def _free() -> list[onnx.NodeProto]:

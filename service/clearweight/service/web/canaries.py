@@ -3,14 +3,12 @@
 from typing import Any
 
 import numpy as np
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from clearweight.artifact import Canary
 from clearweight.service.core.datatypes import datatype_of
 from clearweight.service.core.engine import Engine
-from clearweight.service.core.errors import NotFoundError
+from clearweight.service.web.of_model import of_model
 
 CANARIES = "/web/canaries/"
 _MOST_ELEMENTS = 1_000_000
@@ -19,18 +17,9 @@ _MOST_ELEMENTS = 1_000_000
 
 def canary_routes(engine: Engine) -> list[BaseRoute]:
     """Return ``/web/canaries/{model}``; whoever mounts it decides who may read stored inputs."""
-
-    async def canaries(request: Request) -> Response:
-        """Serve the raw inputs of one model's probes."""
-        try:
-            slot = engine.repository.slot(request.path_params["model"])
-        except NotFoundError as error:
-            return JSONResponse({"error": str(error)}, 404)
-        if slot.model is None:
-            return JSONResponse({"error": f"Model {slot.name!r} is not loaded. {slot.reason}"}, 503)
-        return JSONResponse(probes(slot.model.canaries, slot.model.manifest.canaries.source))
-
-    return [Route(CANARIES + "{model}", canaries)]
+    return [
+        of_model(CANARIES, engine, lambda _, model: probes(model.canaries, model.manifest.canaries.source))
+    ]
 
 
 def probes(canary: Canary, source: str) -> dict[str, Any]:

@@ -1,16 +1,19 @@
 """Paths of the page: its files, and the card it shows."""
 
 from pathlib import Path
+from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from clearweight.service.core.engine import Engine
-from clearweight.service.core.errors import NotFoundError
+from clearweight.service.core.model import Model
+from clearweight.service.core.slot import Slot
 from clearweight.service.web.canaries import CANARIES
 from clearweight.service.web.card import card
+from clearweight.service.web.of_model import of_model
 
 CARD = "/web/card/"
 FILES = Path(__file__).parent / "static"
@@ -32,22 +35,13 @@ def routes(engine: Engine) -> list[BaseRoute]:
         del request
         return FileResponse(FILES / "docs.html")
 
-    async def model_card(request: Request) -> Response:
-        """Serve one model's card."""
-        try:
-            slot = engine.repository.slot(request.path_params["model"])
-        except NotFoundError as error:
-            return JSONResponse({"error": str(error)}, 404)
-        if slot.model is None:
-            return JSONResponse({"error": f"Model {slot.name!r} is not loaded. {slot.reason}"}, 503)
-        return JSONResponse(
-            card(slot.model.manifest, slot.model.device_bytes, reference=slot.reference is not None)
-        )
+    def told(slot: Slot, model: Model) -> dict[str, Any]:
+        return card(model.manifest, model.device_bytes, reference=slot.reference is not None)
 
     return [
         Route("/", page),
         Route("/docs", docs),
-        Route(CARD + "{model}", model_card),
+        of_model(CARD, engine, told),
         Mount("/web", StaticFiles(directory=FILES)),
     ]
 
