@@ -353,7 +353,7 @@ def test_the_operators_own_types_accept_the_monitor_and_the_rules(tmp_path):
     def run(*command):
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
 
-    installed = run("npm", "install", "--no-audit", "--no-fund", "@kubernetes-models/prometheus-operator@4")
+    installed = run("npm", "install", "--no-audit", "--no-fund", "@kubernetes-models/prometheus-operator@6")
     if installed.returncode != 0:
         pytest.skip("npm cannot fetch @kubernetes-models/prometheus-operator here")
     found = run("node", "check.mjs")
