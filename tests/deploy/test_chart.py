@@ -333,7 +333,7 @@ def test_the_package_holds_what_the_chart_needs(tmp_path):
     assert (CHART / "LICENSE").read_bytes() == (ROOT / "LICENSE").read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.deploy
 def test_the_operators_own_types_accept_the_monitor_and_the_rules(tmp_path):
     """ServiceMonitor and PrometheusRule are not Kubernetes' own; their schemas come with an npm package."""
     import subprocess
