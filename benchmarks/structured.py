@@ -22,7 +22,7 @@ from clearweight.exporter.compress.constraint import put, value_of
 from clearweight.exporter.compress.mpd import BlockMask, dealt
 from clearweight.exporter.compress.prune_filters import layers_of, magnitudes, mask_filters, weakest_by_cost
 from clearweight.exporter.graph import fold_batchnorm, session, to_onnx
-from clearweight.exporter.graph.channels import channels
+from clearweight.exporter.graph.channel_rules import channels
 from clearweight.exporter.restructure import restructure
 
 BENCH = "structured"

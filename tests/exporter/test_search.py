@@ -132,5 +132,5 @@ def test_where_every_trial_fails_the_reason_is_told(tmp_path):
     broken = recipe(trials=1)
     steps = (broken.steps[0].model_copy(update={"density": {"nothing*": 0.5}}), *broken.steps[1:])
     ranges = SearchSection(ranges={"share_weights.bits": RANGES["share_weights.bits"]}, trials=1)
-    with pytest.raises(SearchError, match="matches no parameter"):
+    with pytest.raises(SearchError, match="matches no weight"):
         search(broken.model_copy(update={"steps": steps, "search": ranges}), tmp_path)

@@ -19,7 +19,7 @@ from clearweight.exporter.compress.prune_filters import (
     weakest_by_cost,
 )
 from clearweight.exporter.graph import fold_batchnorm, session, to_onnx
-from clearweight.exporter.graph.channels import channels
+from clearweight.exporter.graph.channel_rules import channels
 from clearweight.exporter.graph.plain import without_parametrizations
 from clearweight.exporter.objective import Objective, Task, TaskConfig
 from clearweight.exporter.restructure import restructure

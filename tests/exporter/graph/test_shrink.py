@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from clearweight.exporter.graph import session, split_parameters, to_onnx
-from clearweight.exporter.graph.channels import channels
+from clearweight.exporter.graph.channel_rules import channels
 from clearweight.exporter.graph.shrink import shrink
 from tests.exporter.channel_networks import KINDS, SHAPE, made
 

@@ -87,3 +87,11 @@ def test_the_card_of_a_model_that_is_not_loaded_says_why(models, tmp_path):
 @pytest.mark.parametrize("path", ["/web/../card.py", "/web/..%2fcard.py", "/web/nothing.js"])
 def test_other_files_stay_where_they_are(http, path):
     assert http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/web/page.js"])
+def test_a_range_that_makes_no_sense_gets_the_whole_file(http, path):
+    whole = http.get(path)
+
+    assert http.get(path, headers={"Range": "b: 'x,-"}).content == whole.content
+    assert whole.status_code == 200

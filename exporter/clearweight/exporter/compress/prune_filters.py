@@ -36,7 +36,8 @@ from clearweight.exporter.compress.prune import cubic_density
 from clearweight.exporter.compress.step import Workbench
 from clearweight.exporter.errors import ConstraintError
 from clearweight.exporter.graph import to_onnx
-from clearweight.exporter.graph.channels import Channels, channels
+from clearweight.exporter.graph.channel_rules import channels
+from clearweight.exporter.graph.channels import Channels
 from clearweight.exporter.graph.shrink import without_effect
 from clearweight.exporter.training import FineTuning, epoch_batches
 

@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from clearweight.exporter.graph.channels import Channels, Ids, channels, padded_channels, zero_slices
+from clearweight.exporter.graph.channel_rules import channels, padded_channels, zero_slices
+from clearweight.exporter.graph.channels import Channels, Ids
 from clearweight.exporter.graph.shape import free_batch
 
 

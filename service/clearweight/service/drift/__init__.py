@@ -8,7 +8,8 @@ from clearweight.service.drift.cusum import Cusum
 from clearweight.service.drift.ewma import Ewma
 from clearweight.service.drift.fidelity import FidelityReport, check_fidelity
 from clearweight.service.drift.integrity import IntegrityReport, check_integrity
-from clearweight.service.drift.monitor import DriftReport, Monitor
+from clearweight.service.drift.monitor import Monitor
+from clearweight.service.drift.report import DriftReport
 from clearweight.service.drift.shadow import Comparison, ShadowWorker, compare
 
 DETECTORS: dict[str, type[Ewma | Cusum | BernoulliCusum]] = {
