@@ -19,7 +19,7 @@ from tests.service.conftest import start_server, stop_server
 from tests.service.rest.test_conformance import EXPLAIN, INFER, binary, body
 from tests.service.rpc.test_oip import request
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.timeout(900)
 
 SEED = 20
 MIB = 1 << 20
