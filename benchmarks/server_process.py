@@ -2,12 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from benchmarks.load import Load, Measured
 
@@ -18,27 +20,66 @@ SERVE = (
 )
 
 
+_GRACE_S = 20.0
+
+
 def service(artifact: Path, **settings: float | str) -> list[str]:
     """Return the arguments of a Python process that serves an artifact on free ports."""
     return ["-c", SERVE, str(artifact), json.dumps(settings)]
 
 
-def _pin(core: int) -> Callable[[], None] | None:
-    if not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2:
+def _pin(core: int | None) -> Callable[[], None] | None:
+    if core is None or not hasattr(os, "sched_setaffinity") or (os.cpu_count() or 1) < 2:
         return None
     return lambda: os.sched_setaffinity(0, {core})
 
 
 @contextmanager
-def process(arguments: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
-    """Run Python with these arguments on one core; SIGTERM ends it."""
-    command = [sys.executable, *arguments]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, preexec_fn=_pin(core)) as started:  # noqa: PLW1509  # this process has one thread
+def launched(command: list[str], core: int | None, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    """Run a command, and all that it starts, on one core; SIGTERM ends it, SIGKILL what it leaves behind."""
+    with subprocess.Popen(command, text=True, preexec_fn=_pin(core), **options) as started:  # noqa: PLW1509  # this process has one thread
         try:
             yield started
         finally:
+            _, *children = tree(started.pid)
+            resume(started.pid)
             started.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                started.wait(_GRACE_S)
+            started.kill()
+            for pid in children:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def process(arguments: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
+    """Run Python with these arguments on one core, standard input and output at hand; SIGTERM ends it."""
+    pipe = subprocess.PIPE
+    with launched([sys.executable, *arguments], core, stdin=pipe, stdout=pipe) as started:
+        yield started
+
+
+def tree(pid: int) -> list[int]:
+    """Return a process and all that descend from it."""
+    found = [pid]
+    for task in Path("/proc").glob(f"{pid}/task/*/children"):
+        with suppress(OSError):  # a thread that ended meanwhile
+            found += [own for child in task.read_text().split() for own in tree(int(child))]
+    return found
+
+
+def pause(pid: int) -> None:
+    """Stop a process and its descendants where they are, so that they cost nothing while others are measured."""
+    for own in tree(pid):
+        os.kill(own, signal.SIGSTOP)
+
+
+def resume(pid: int) -> None:
+    """Let a paused process and its descendants go on."""
+    for own in tree(pid):
+        with suppress(ProcessLookupError):
+            os.kill(own, signal.SIGCONT)
 
 
 def ask(process: subprocess.Popen[str], load: Load) -> Measured:
@@ -61,6 +102,15 @@ def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS:"))
+
+
+def tree_bytes(pid: int, what: str) -> int:
+    """Return the memory of a process and its descendants: ``Rss``, or ``Pss``, which counts shared pages once."""
+    total = 0
+    for own in tree(pid):
+        lines = Path(f"/proc/{own}/smaps_rollup").read_text().splitlines()
+        total += next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{what}:"))
+    return total
 
 
 def open_files(pid: int) -> int:

@@ -34,21 +34,21 @@ def _case(number: str, title: str, check: Callable[..., Any], *needs: str) -> Ca
 
 
 CASES = (
-    _case("1", "live", health_rows.live),
+    _case("1", "live, and its body", health_rows.live),
     _case("2", "ready, and its body", health_rows.ready),
     _case("2b", "a model that does not load: not ready, and why", health_rows.not_ready, "start"),
+    _case("2c", "ready under both names in use: ready and live", health_rows.ready_both_ways),
     _case("3", "draining: not ready, but live", health_rows.draining, "start"),
-    _case(
-        "4", "server metadata with and without slash; true list of extensions", health_rows.server_metadata
-    ),
+    _case("4", "server metadata, and a true list of extensions", health_rows.server_metadata),
+    _case("4b", "server metadata at the path with a slash", health_rows.server_metadata_with_slash),
     _case("5", "model metadata equals the ONNX file", health_rows.model_metadata),
     _case("6", "versions in metadata paths", health_rows.versions),
-    _case("7", "ready of a model", health_rows.model_ready),
+    _case("7", "ready of a model, and its body", health_rows.model_ready),
     _case("7b", "list of models", health_rows.model_list),
-    _case("8", "unknown paths and verbs", health_rows.unknown_paths),
+    _case("8", "unknown paths and verbs: 404, 405 and the error body", health_rows.unknown_paths),
     _case("9", "flat data in, flat data out, the oracle's values", json_rows.flat),
     _case("10", "nested data", json_rows.nested),
-    _case("11", "id", json_rows.identifier),
+    _case("11", "id: echoed, and none where none was given", json_rows.identifier),
     _case("12", "requested outputs", json_rows.selection),
     _case("12b", "requested outputs in the order asked", json_rows.selection_in_order, "explain"),
     _case("13", "unknown requested output", json_rows.unknown_output),
@@ -66,8 +66,9 @@ CASES = (
     _case("21", "nested values in parameters", json_rows.nested_parameter),
     _case("21b", "unknown scalar parameters are ignored", json_rows.unknown_parameter),
     _case("22", "rows together equal rows alone", json_rows.rows),
-    _case("23", "claimed sizes allocate nothing", json_rows.claimed_size),
+    _case("23", "a huge shape with little data: refused, nothing allocated", json_rows.claimed_size),
     _case("23b", "bodies above the limit", json_rows.body_limit, "start"),
+    _case("23c", "a body that claims a terabyte: refused at its head", json_rows.claimed_body),
     _case("24", "unknown model", json_rows.unknown_model),
     _case("24b", "versions in infer paths", json_rows.versioned_path),
     _case("25", "an internal failure shows a reference only", json_rows.internal_failure, "extra"),
@@ -135,4 +136,10 @@ CASES = (
         "repository",
     ),
     _case("38", "repository: unload, then load", repository_rows.unload_and_load, "repository"),
+    _case(
+        "38b",
+        "repository: what is not loaded is unavailable, not unknown",
+        repository_rows.unloaded_is_unavailable,
+        "repository",
+    ),
 )

@@ -63,12 +63,12 @@ def binary(
 
 def outputs(reply: httpx.Response) -> dict[str, NDArray[Any]]:
     """Outputs of a reply by name, JSON or binary."""
-    assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}"
+    assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}, expected 200"
     length = reply.headers.get("Inference-Header-Content-Length")
     document = json.loads(reply.content[: int(length)] if length else reply.content)
     at, found = int(length or 0), {}
     for item in document["outputs"]:
-        size = item.get("parameters", {}).get("binary_data_size")
+        size = (item.get("parameters") or {}).get("binary_data_size")
         dtype = DTYPES[item["datatype"]]
         if size is None:
             values = np.array(item["data"], dtype)

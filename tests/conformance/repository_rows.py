@@ -1,8 +1,11 @@
 """Rows 34 to 40: KServe V1 and the model repository extension."""
 
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import numpy as np
 
 from tests.conformance.messages import body, given, outputs, refused, same, values
@@ -62,26 +65,44 @@ def index(t: Target) -> None:
     ):
         with given(asked):
             reply = t.admin.post(path, **asked)
-            assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}"
+            assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}, expected 200"
             entries = {entry["name"]: entry for entry in reply.json()}
             assert entries[t.model]["state"] == "READY"
             assert all(entry["state"] in STATES and "reason" in entry for entry in reply.json())
 
 
 def unload_and_load(t: Target) -> None:
-    path = f"/v2/repository/models/{t.model}"
-    try:
-        assert t.admin.post(f"{path}/unload", content=b"").status_code == 200
-        states = {
-            (entry["name"], entry["state"]) for entry in t.admin.post("/v2/repository/index", json={}).json()
-        }
-        assert (t.model, "READY") not in states
+    with _unloaded(t) as load:
+        listed = t.admin.post("/v2/repository/index", json={})
+        assert listed.status_code == 200, f"{listed.status_code} {listed.text[:300]}, expected 200"
+        assert (t.model, "READY") not in {(entry["name"], entry["state"]) for entry in listed.json()}
+        meanwhile = t.http.post(t.infer, json=body(t))
+        refused(meanwhile, 404 if meanwhile.status_code == 404 else 503)
+    loaded = load()
+    assert loaded.status_code == 200, f"{loaded.status_code} {loaded.text[:300]}, expected 200"
+    same(values(t, t.http.post(t.infer, json=body(t))), t.oracle(t.x))
+
+
+def unloaded_is_unavailable(t: Target) -> None:
+    with _unloaded(t):
         refused(t.http.post(t.infer, json=body(t)), 503)
         refused(t.http.get(f"{t.path}/ready"), 503)
+
+
+@contextmanager
+def _unloaded(t: Target) -> Iterator[Callable[[], httpx.Response]]:
+    """Unload the model, and load it again afterwards; what is given repeats the last."""
+    path = f"/v2/repository/models/{t.model}"
+
+    def load() -> httpx.Response:
+        return t.admin.post(f"{path}/load", content=b"")
+
+    reply = t.admin.post(f"{path}/unload", content=b"")
+    assert reply.status_code == 200, f"{reply.status_code} {reply.text[:300]}, expected 200"
+    try:
+        yield load
     finally:
-        loaded = t.admin.post(f"{path}/load", content=b"")
-    assert loaded.status_code == 200, loaded.text[:300]
-    same(values(t, t.http.post(t.infer, json=body(t))), t.oracle(t.x))
+        load()
 
 
 def unknown_load(t: Target) -> None:

@@ -74,8 +74,13 @@ class Target:
 
     @cached_property
     def http(self) -> httpx.Client:
-        """The REST port."""
-        client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+        """The REST port; of a server that is not ours, by a new connection each time.
+
+        Some close a connection after an internal error without saying so, and a request that meets the end of it
+        would fail for what another asked.
+        """
+        limits = httpx.Limits(max_keepalive_connections=0) if self.start is None else httpx.Limits()
+        client = httpx.Client(base_url=self.url, timeout=PATIENCE_S, limits=limits)
         self._open.append(client)
         return client
 
@@ -83,7 +88,9 @@ class Target:
     def admin(self) -> httpx.Client:
         """The port of the repository verbs."""
         headers = {"Authorization": f"Bearer {self.admin_token}"} if self.admin_token else {}
-        client = httpx.Client(base_url=self.admin_url or self.url, timeout=PATIENCE_S, headers=headers)
+        limits = httpx.Limits(max_keepalive_connections=0) if self.start is None else httpx.Limits()
+        url = self.admin_url or self.url
+        client = httpx.Client(base_url=url, timeout=PATIENCE_S, headers=headers, limits=limits)
         self._open.append(client)
         return client
 
