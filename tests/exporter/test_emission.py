@@ -123,10 +123,6 @@ def test_an_unknown_explainer_is_named(exported):
             "no setting 'width'. Known: sigma",
         ),
         (
-            {"explainers": ["integrated_gradients"], "default_explainer": "integrated_gradients"},
-            "'integrated_gradients' takes baseline, path, path_weight",
-        ),
-        (
             {"explainers": ["input_x_gradient", "ewa"], "feature_layer": "nowhere"},
             "'nowhere' is no feature map",
         ),

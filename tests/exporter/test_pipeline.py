@@ -165,7 +165,6 @@ def test_everything_after_training_reports_how_far_it_is(tmp_path):
     ("changes", "says"),
     [
         ({"explainers": ["gradient", "guesswork"], "default_explainer": "gradient"}, "unknown 'guesswork'"),
-        ({"explainers": ["smoothgrad"], "default_explainer": "smoothgrad"}, "takes noise"),
         ({"device_profile": "nowhere.json"}, "nowhere.json"),
         ({"feature_layer": "conv9"}, "conv9"),
         ({"report": {"units": [{"layer": "conv9", "channel": 0}]}}, "report.units: 'conv9'"),

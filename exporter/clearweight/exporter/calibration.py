@@ -67,13 +67,14 @@ def explained(
     Parameters
     ----------
     target : (n,), the explained class of each input; None explains the arg-max of each run
-    graph : what runs, where it takes further inputs: they are made for seed 0 and baseline zero
+    graph : what runs, where it takes further inputs or several rows for each: the inputs are those that a device makes
+        when nothing is asked for, the usual steps, seed 0 and baseline zero
     """
     if target is None:
         target = np.full(len(inputs), -1, np.int64)
     name = next(i.name for i in session.get_inputs() if i.name != "target")
     outputs = [o.name for o in session.get_outputs()][:2]
-    size = CHUNK if graph is None else max(1, MOST_ROWS // graph.steps)
+    size = CHUNK if graph is None else min(CHUNK, max(1, MOST_ROWS // graph.steps))
     parts = []
     for i in range(0, len(inputs), size):
         rows = inputs[i : i + size]

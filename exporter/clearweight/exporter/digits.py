@@ -1,15 +1,15 @@
 """A small, real classification task that needs no download: scikit-learn's handwritten digits.
 
-`clearweight demo` and the end-to-end tests name these two callables in their recipes, as a user names his own.
+`clearweight demo` and the end-to-end tests name these callables in their recipes, as a user names his own.
 """
 
 from collections import OrderedDict
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits
-from torch import nn
+from torch import Tensor, nn
 
 
 def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -37,3 +37,28 @@ def network(width: int = 32) -> nn.Module:
         fc2=nn.Linear(4 * width, 10),
     )
     return nn.Sequential(layers)
+
+
+class RowReader(nn.Module):
+    """A recurrent network that reads images row by row, (n, 1, 8, 8) -> logits (n, 10) of its last state."""
+
+    def __init__(self, cell: type[nn.GRU | nn.LSTM], hidden: int) -> None:
+        super().__init__()
+        self.rows = cell(8, hidden, batch_first=True)
+        self.head = nn.Linear(hidden, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits."""
+        states, _ = self.rows(x.flatten(1, 2))
+        logits: Tensor = self.head(states[:, -1])
+        return logits
+
+
+def row_reader(cell: Literal["gru", "lstm"] = "gru", hidden: int = 64) -> nn.Module:
+    """Return an untrained recurrent network, (n, 1, 8, 8) -> logits (n, 10): eight steps of eight values.
+
+    Parameters
+    ----------
+    hidden : size of the state
+    """
+    return RowReader({"gru": nn.GRU, "lstm": nn.LSTM}[cell], hidden)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearweight.artifact import CodedTensor, Coder, Explainer, Ledger, WeightsReport, write_weights
-from clearweight.exporter.autodiff import COMMITTED
+from clearweight.exporter.autodiff import COMMITTED, UnsupportedOpError
 from clearweight.exporter.compress import coded_tensors
 from clearweight.exporter.device_profile import read_profile
 from clearweight.exporter.errors import ConstraintError, RecipeError
@@ -111,18 +111,12 @@ def check_explainers(recipe: Recipe) -> None:
     Raises
     ------
     RecipeError
-        Unknown method, a default explainer that takes further inputs, or a device profile that cannot be used.
+        Unknown method, or a device profile that cannot be used.
     """
     for key, named in (("explainers", recipe.explainers), ("explainer_settings", recipe.explainer_settings)):
         unknown = [m for m in named if m not in EXPLAINERS]
         if unknown:
             raise RecipeError(f"{key}: unknown {unknown[0]!r}; known: {', '.join(EXPLAINERS)}.")
-    taken = EXPLAINERS[recipe.default_explainer].inputs
-    if taken:
-        raise RecipeError(
-            f"default_explainer {recipe.default_explainer!r} takes {', '.join(taken)}; fidelity, integrity and drift "
-            "run it on every probe and need a method that takes nothing but the input."
-        )
     if recipe.device_profile is not None:
         read_profile(recipe.device_profile)
 
@@ -134,13 +128,13 @@ def explain_graphs(
 
     Methods that the recipe only inherits from the defaults are left out where the network does not allow them
     (Grad-CAM needs a feature map); a method that the recipe names itself, or gives a layer to, or that is needed,
-    must work.
+    must work, and so must the default explainer.
 
     Raises
     ------
     RecipeError
-        Unknown method or setting, settings of a method that is not built, a default explainer that takes further
-        inputs, or a method named in the recipe that this network does not allow.
+        Unknown method or setting, settings of a method that is not built, or a method that must work and that this
+        network does not allow.
     """
     check_explainers(recipe)
     methods = list(dict.fromkeys((*recipe.explainers, *also)))
@@ -153,8 +147,9 @@ def explain_graphs(
             graphs[method] = explainer(model, recipe, method)
         except UnknownMethodError as error:
             raise RecipeError(f"explainer_settings: {error}") from error
-        except NotApplicableError as error:
-            if {"explainers", "feature_layer"} & recipe.model_fields_set or method in also:
+        except (NotApplicableError, UnsupportedOpError) as error:
+            needed = (recipe.default_explainer, *also)
+            if {"explainers", "feature_layer"} & recipe.model_fields_set or method in needed:
                 raise RecipeError(f"explainers: {method!r} does not work on this network: {error}") from error
     return graphs
 

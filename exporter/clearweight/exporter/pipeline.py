@@ -39,7 +39,6 @@ from clearweight.exporter.canaries import canary, canary_inputs
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compression import compress
 from clearweight.exporter.emission import Emitted, emit
-from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
 from clearweight.exporter.occluded import Occluded, occlude, with_occlusion
 from clearweight.exporter.outcome import Outcome
@@ -119,15 +118,15 @@ class Compared:
 def run_both(recipe: Recipe, reference: Emitted, own: Emitted, inputs: NDArray[np.float32]) -> Compared:
     """Run the default explainer of both networks over ``inputs``."""
     method, threads = recipe.default_explainer, recipe.threads
-    aim = explained(session(reference.graphs[method].model, threads=threads), inputs, None)
+    whole, graph = reference.graphs[method], own.graphs[method]
+    aim = explained(session(whole.model, threads=threads), inputs, None, whole)
     target = aim.logits.argmax(1).astype(np.int64)
-    graph = own.graphs[method].model
-    running = session(graph, threads=threads)
-    found = explained(running, inputs, target)
-    plain = explained(session_without_optimisation(graph, threads), inputs, target)
+    running = session(graph.model, threads=threads)
+    found = explained(running, inputs, target, graph)
+    plain = explained(session_without_optimisation(graph.model, threads), inputs, target, graph)
     if not own.quantized:
         return Compared(aim, found, plain)
-    nudged = explained(running, inputs * NUDGE, target)
+    nudged = explained(running, inputs * NUDGE, target, graph)
     return Compared(aim, replace(found, logits=predicted(own, inputs, threads)), plain, (found, nudged))
 
 
@@ -224,8 +223,6 @@ def finish(
         lambda k, n: tell("explain graphs", k, n, None),
         calibration=calibration if recipe.deploy == "int8" else None,
     )
-    if recipe.default_explainer not in own.graphs:
-        raise RecipeError(f"default_explainer {recipe.default_explainer!r} does not work on this network.")
     seen = run_both(recipe, reference, own, calibration)
     tell("measure", 1, 3, None)
     told = explanations(reference, own, prepared.inputs(prepared.test).numpy())

@@ -118,5 +118,5 @@ def retrain_floor(prepared: Prepared, reference: Explained) -> float | None:
     graph = explainer(to_onnx(other, fitting.inputs[:2]), recipe, recipe.default_explainer)
     calibration = prepared.inputs(prepared.splits.calibration).numpy()
     target = reference.logits.argmax(1).astype(np.int64)
-    maps = explained(session(graph.model, threads=recipe.threads), calibration, target).maps
+    maps = explained(session(graph.model, threads=recipe.threads), calibration, target, graph).maps
     return float(1.0 - np.nanmean(distances(maps, reference.maps)["cosine"]))

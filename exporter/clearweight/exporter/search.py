@@ -123,9 +123,9 @@ class Trials:
         recipe = self._prepared.recipe
         plain = without_parametrizations(model)
         exact = to_onnx(plain, torch.zeros(2, *recipe.model.input_shape))
-        graph = explainer(exact, recipe, recipe.default_explainer).model
+        graph = explainer(exact, recipe, recipe.default_explainer)
         target = None if aim is None else aim.logits.argmax(1).astype(np.int64)
-        return exact, explained(session(graph, threads=recipe.threads), self._inputs, target)
+        return exact, explained(session(graph.model, threads=recipe.threads), self._inputs, target, graph)
 
     def _latency(self, own: onnx.ModelProto) -> float:
         """Return the median ratio of run times to the reference, interleaved, one input at a time."""

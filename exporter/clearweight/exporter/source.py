@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clearweight.exporter.errors import SourceError
+from clearweight.exporter.recurrent import look_up_weights
 
 
 def load_callable(reference: str) -> Callable[..., Any]:
@@ -118,4 +119,4 @@ def build_model(reference: str, arguments: dict[str, Any], weights: Path | None)
         raise SourceError(f"{reference!r} returned {type(module).__name__}, expected a torch.nn.Module.")
     if weights is not None:
         load_weights(module, weights)
-    return module.eval()
+    return look_up_weights(module).eval()

@@ -19,6 +19,7 @@ from torch.nn.utils import parametrize
 
 from clearweight.artifact import CodedTensor
 from clearweight.exporter.errors import ConstraintError
+from clearweight.exporter.recurrent import look_up_weights
 
 
 class Constraint(nn.Module):
@@ -175,6 +176,7 @@ def constraints_of(model: nn.Module, name: str) -> Iterator[Constraint]:
 def put(model: nn.Module, name: str, constraint: Constraint) -> None:
     """Put a constraint on parameter ``name``, on top of those it has."""
     owner, attribute = locate(model, name)
+    look_up_weights(owner)  # a recurrent layer would run on the tensor underneath
     parametrize.register_parametrization(owner, attribute, constraint)
     if constraint.replaces:
         # Nothing of the tensor underneath reaches the output any more: without this, DDP waits for its gradient.

@@ -16,7 +16,11 @@ def _recorded(model: nn.Module, names: frozenset[str]) -> Iterator[dict[str, Ten
     outputs: dict[str, Tensor] = {}
 
     def recorder(name: str) -> Callable[..., None]:
-        def record(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        def record(_module: nn.Module, _inputs: object, output: object) -> None:
+            if not isinstance(output, Tensor):
+                raise RecipeError(
+                    f"Module {name!r} returns {type(output).__name__}, expected one tensor to match at."
+                )
             outputs[name] = output
 
         return record

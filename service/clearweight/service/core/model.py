@@ -219,8 +219,19 @@ class Model:
         self, feed: Mapping[str, NDArray[Any]], target: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Return map and logits of the default explainer, for comparisons in the background."""
-        found = self.explain(feed, target, self._default(), stage="shadow")
-        return found.map, found.outputs[0]
+        return self._explain_in_parts(feed, target, self._default(), stage="shadow")
+
+    def _explain_in_parts(
+        self, feed: Mapping[str, NDArray[Any]], target: NDArray[np.int64], method: str, *, stage: str
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return maps and logits; row by row, for memory, where the method makes many rows of each."""
+        size = 1 if self.manifest.explainers[method].steps > 1 else len(target)
+        parts = [slice(start, start + size) for start in range(0, len(target), size)]
+        found = [
+            self.explain({n: v[part] for n, v in feed.items()}, target[part], method, stage=stage)
+            for part in parts
+        ]
+        return np.concatenate([part.map for part in found]), np.concatenate([p.outputs[0] for p in found])
 
     def _default(self) -> str:
         if self.manifest.default_explainer is None:
@@ -245,11 +256,10 @@ class Model:
         feed = self._canary_feed(canaries)
         logits, maps = self.predict(feed, stage="canary")[0] if canaries.count else expected, None
         if method is not None and stored.ndim > 1 and canaries.count:
-            found = self.explain(feed, canaries.target, method, stage="canary")
-            maps = (stored, found.map)
+            own, told = self._explain_in_parts(feed, canaries.target, method, stage="canary")
+            maps = (stored, own)
             # The explain graph carries its own forward pass; its logits must hold as well.
-            worse = np.abs(found.outputs[0] - expected) > np.abs(logits - expected)
-            logits = np.where(worse, found.outputs[0], logits)
+            logits = np.where(np.abs(told - expected) > np.abs(logits - expected), told, logits)
         occlusions = self._occlusions(canaries, feed) if self.manifest.variant == "compressed" else None
         report = check_integrity(self.manifest.integrity, (expected, logits), maps, occlusions)
         self.integrity = report
@@ -259,21 +269,11 @@ class Model:
     def _occlusions(
         self, canaries: Canary, feed: Mapping[str, NDArray[Any]]
     ) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Return stored and computed occlusion maps of the canaries where there are any; row by row, for memory."""
+        """Return stored and computed occlusion maps of the canaries where there are any."""
         stored = canaries.occlusions_compressed
         if stored is None or _OCCLUSION not in self.manifest.explainers or not canaries.count:
             return None
-        rows = [slice(row, row + 1) for row in range(canaries.count)]
-        found = [
-            self.explain(
-                {name: values[row] for name, values in feed.items()},
-                canaries.target[row],
-                _OCCLUSION,
-                stage="canary",
-            ).map
-            for row in rows
-        ]
-        return stored, np.concatenate(found)
+        return stored, self._explain_in_parts(feed, canaries.target, _OCCLUSION, stage="canary")[0]
 
     def _canary_feed(self, canaries: Canary, rows: int | None = None) -> dict[str, NDArray[Any]]:
         return {self.input_names[0]: self.prepare(canaries.inputs[:rows])}
