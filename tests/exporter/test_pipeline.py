@@ -14,6 +14,7 @@ from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.graph import session
 from clearweight.exporter.pipeline import export, finish
+from clearweight.exporter.plain_forms import FORMS
 from tests import small_digits
 
 
@@ -33,7 +34,7 @@ def test_the_artifact_holds_exactly_the_contracts_files(exported):
         "canaries.safetensors",
         "report.html",
     }
-    assert {p.name for p in exported.onnx_path.iterdir()} == {"model.sparse.onnx", "model.int8.onnx"}
+    assert {p.name for p in exported.onnx_path.iterdir()} == {*FORMS, "forms.json"}
 
 
 def test_the_fidelity_record_is_what_the_shipped_graphs_give(exported):
@@ -87,7 +88,7 @@ def test_the_reference_lies_beside_in_the_same_form(exported):
     )
 
 
-@pytest.mark.parametrize("name", ["model.sparse.onnx", "model.int8.onnx"])
+@pytest.mark.parametrize("name", FORMS)
 def test_stock_onnx_runtime_runs_the_exchange_forms(exported, name):
     prepared = exported.prepared
     x = prepared.inputs(prepared.test)[:100].numpy()

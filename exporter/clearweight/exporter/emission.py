@@ -48,6 +48,7 @@ class Emitted:
     stands_for : packed tensor -> how many of the reference's parameters it stands for, where not all its elements
     channels : value -> which of the reference's channels it still has, where it lost some
     quantized : whether the network runs in int8
+    exact : the network in float32, before it was deployed in fewer bits; None where ``predict`` is that
     """
 
     plain: nn.Module
@@ -59,6 +60,7 @@ class Emitted:
     stands_for: Mapping[str, int] = field(default_factory=dict)
     channels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     quantized: bool = False
+    exact: onnx.ModelProto | None = None
 
     @property
     def ledger(self) -> Ledger:
@@ -203,7 +205,16 @@ def emit(
     shipped = OnnxModule(predict, threads=recipe.threads)
     counted = {**rebuilt.stands_for, **dict.fromkeys(small.beside, 0)}
     return Emitted(
-        shipped, predict, graphs, records, contents, report, counted, rebuilt.channels, quantized=True
+        shipped,
+        predict,
+        graphs,
+        records,
+        contents,
+        report,
+        counted,
+        rebuilt.channels,
+        quantized=True,
+        exact=exact,
     )
 
 

@@ -39,9 +39,10 @@ from clearweight.exporter.canaries import canary, canary_inputs
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compression import compress
 from clearweight.exporter.emission import Emitted, emit
-from clearweight.exporter.graph import int8_onnx, session, sparse_onnx
+from clearweight.exporter.graph import session
 from clearweight.exporter.occluded import Occluded, occlude, with_occlusion
 from clearweight.exporter.outcome import Outcome
+from clearweight.exporter.plain_forms import plain_forms
 from clearweight.exporter.preparation import Prepared, prepare
 from clearweight.exporter.quality import (
     Explanations,
@@ -265,7 +266,7 @@ def finish(
         overwrite=True,
     )
     tell("write", 1, 3, None)
-    onnx_path = write_exchange(out, recipe, own, calibration)
+    onnx_path = write_exchange(out, prepared, own, calibration)
     tell("write", 2, 3, None)
     path = write_artifact(
         out,
@@ -308,17 +309,18 @@ def reference_manifest(manifest: Manifest, reference: Emitted, seen: Compared) -
     )
 
 
-def write_exchange(out: Path, recipe: Recipe, own: Emitted, calibration: NDArray[np.float32]) -> Path:
-    """Write the forms for people who only want ONNX: sparse initializers, and int8 calibrated on real inputs."""
-    quantized = own.predict if own.quantized else int8_onnx(own.predict, calibration)
-    return write_folder(
-        out / recipe.name / f"{recipe.version}-onnx",
-        {
-            "model.sparse.onnx": sparse_onnx(own.predict),
-            "model.int8.onnx": quantized.SerializeToString(deterministic=True),
-        },
-        overwrite=True,
+def write_exchange(out: Path, prepared: Prepared, own: Emitted, calibration: NDArray[np.float32]) -> Path:
+    """Write the forms for people who only want ONNX, and what each of them costs on the test part."""
+    recipe, test = prepared.recipe, prepared.test
+    forms = plain_forms(
+        own.predict if own.exact is None else own.exact,
+        {} if own.exact is None else {f"model.{recipe.deploy}.onnx": own.predict},
+        calibration,
+        prepared.inputs(test).numpy(),
+        test.labels,
+        threads=recipe.threads,
     )
+    return write_folder(out / recipe.name / f"{recipe.version}-onnx", forms, overwrite=True)
 
 
 def export(

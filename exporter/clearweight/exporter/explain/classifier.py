@@ -20,6 +20,7 @@ from clearweight.exporter.autodiff import (
 from clearweight.exporter.autodiff.walker import Rule
 from clearweight.exporter.explain.errors import NotApplicableError
 from clearweight.exporter.explain.unit import Unit, unit_scores
+from clearweight.exporter.graph.matmul_nbits import standard_operators
 
 TARGET, COTANGENT = "target", "cotangent"
 
@@ -84,6 +85,7 @@ def open_classifier(
 
     Parameters
     ----------
+    model : packed products (MatMulNBits) are opened in their standard form
     unit : explain this channel instead of a logit
     contrast : take the weights of the logits as an input ``cotangent`` instead of a target
     costs : which kernel computes what
@@ -93,7 +95,7 @@ def open_classifier(
     NotApplicableError
         The model is no classifier with one float input and logits [N, C], or there is no such unit.
     """
-    graph = Graph(model)
+    graph = Graph(standard_operators(model))
     emit = Emit(graph, costs)
     if len(graph.inputs) != 1 or len(graph.outputs) < 1:
         raise NotApplicableError(

@@ -22,6 +22,7 @@ from onnx.reference.ops.op_resize import Resize as ReferenceResize
 
 from clearweight.exporter.explain.float64_convolution import CONVOLUTION
 from clearweight.exporter.explain.float64_rounding import ROUNDING, dequantize_parameters
+from clearweight.exporter.graph.matmul_nbits import standard_operators
 
 
 class _MaxPool(ReferenceMaxPool):
@@ -113,11 +114,11 @@ class Float64Twin:
 
     Parameters
     ----------
-    model : self-contained, standard operators only; not modified
+    model : self-contained, standard operators and packed products (MatMulNBits) only; not modified
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(double_precision(model), new_ops=_OPERATORS)
+        self._evaluator = ReferenceEvaluator(double_precision(standard_operators(model)), new_ops=_OPERATORS)
         self._outputs = [output.name for output in model.graph.output]
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -17,10 +17,12 @@ from clearweight.exporter.graph.errors import (
     UnsupportedModelError,
 )
 from clearweight.exporter.graph.int8 import int8_onnx
+from clearweight.exporter.graph.matmul_nbits import standard_operators
 from clearweight.exporter.graph.naming import layer_output
 from clearweight.exporter.graph.parameters import embed_parameters, split_parameters
 from clearweight.exporter.graph.session import session
 from clearweight.exporter.graph.sparse import sparse_onnx
+from clearweight.exporter.graph.weight_only import weight_only, weights_of
 
 if TYPE_CHECKING:
     from clearweight.exporter.graph.fold import fold_batchnorm
@@ -53,7 +55,10 @@ __all__ = [
     "session",
     "sparse_onnx",
     "split_parameters",
+    "standard_operators",
     "to_onnx",
+    "weight_only",
+    "weights_of",
     "without_parametrizations",
 ]
 
