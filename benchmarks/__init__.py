@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "pareto": "benchmarks.pareto",
     "post_training": "benchmarks.post_training",
     "service_smoke": "benchmarks.service_smoke",
+    "serving": "benchmarks.serving",
     "soak": "benchmarks.soak",
     "squeezenet": "benchmarks.squeezenet",
     "start": "benchmarks.start",

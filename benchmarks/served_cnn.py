@@ -30,6 +30,7 @@ from clearweight.artifact import (
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
 
 PATH = "/v2/models/cnn/infer"
+EXPLAIN_PATH = "/v2/models/cnn/explain"
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
@@ -84,6 +85,16 @@ def write_cnn(out: Path, width: int = 16, *, compress: bool = False) -> Path:
     canaries = np.random.default_rng(1).random((4, 3, 32, 32), dtype=np.float32)
     (logits,) = ort.InferenceSession(model.SerializeToString()).run(None, {"x": canaries})
     return write_plain(out, model, parameters, canaries, logits)
+
+
+def write_explained(out: Path) -> Path:
+    """Put the CNN into an artifact as ``clearweight export`` does: explained, with its reference and drift null."""
+    from clearweight.exporter.own_model import prepare
+    from clearweight.exporter.post_training.artifact import Order, export_onnx
+
+    inputs = np.random.default_rng(3).random((800, 3, 32, 32), dtype=np.float32)
+    order = Order("cnn", methods=("input_x_gradient",))
+    return export_onnx(prepare(network()[0]), inputs, order, out).path
 
 
 def write_plain(
@@ -142,16 +153,20 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, "FP32", tuple(sizes))
 
 
-def bodies(folder: Path) -> dict[str, tuple[Path, dict[str, str]]]:
-    """Write one request per protocol; returns body file and headers."""
+def bodies(folder: Path, *, explain: bool = False) -> dict[str, tuple[Path, dict[str, str]]]:
+    """Write one request per protocol; returns body file and headers.
+
+    ``explain`` asks for an explanation where the path does not say so.
+    """
     x = np.random.default_rng(2).standard_normal((1, 3, 32, 32)).astype(np.float32)
     tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32"}
     text = orjson.dumps({"inputs": [{**tensor, "data": x.ravel().tolist()}]})
-    asked = [{"name": "y", "parameters": {"binary_data": True}}]
     entry = {**tensor, "parameters": {"binary_data_size": x.nbytes}}
-    head = orjson.dumps({"inputs": [entry], "outputs": asked})
+    head = orjson.dumps({"inputs": [entry], "parameters": {"binary_data_output": True}})
     message = oip.ModelInferRequest(model_name="cnn", raw_input_contents=[x.tobytes()])
     message.inputs.add(name="x", datatype="FP32", shape=x.shape)
+    if explain:
+        message.parameters["explain"].bool_param = True
     written = {
         "rest_json": (text, {"Content-Type": "application/json"}),
         "rest_binary": (
@@ -162,7 +177,7 @@ def bodies(folder: Path) -> dict[str, tuple[Path, dict[str, str]]]:
     }
     found = {}
     for name, (body, headers) in written.items():
-        path = folder / name
+        path = folder / f"{name}_explain" if explain else folder / name
         path.write_bytes(body)
         found[name] = (path, headers)
     return found

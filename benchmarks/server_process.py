@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ SERVE = (
 
 
 _GRACE_S = 20.0
+_WARM_S = 0.3
 
 
 def service(artifact: Path, **settings: float | str) -> list[str]:
@@ -84,11 +85,25 @@ def resume(pid: int) -> None:
 
 def ask(process: subprocess.Popen[str], load: Load) -> Measured:
     """Let a process of ``benchmarks.load`` drive a load."""
+    return Measured(**tell(process, json.dumps(asdict(load))))
+
+
+def turn(client: subprocess.Popen[str], pid: int, load: Load) -> Measured:
+    """Wake a paused server, warm it up, measure it, pause it again."""
+    resume(pid)
+    ask(client, replace(load, seconds=_WARM_S))
+    found = ask(client, load)
+    pause(pid)
+    return found
+
+
+def tell(process: subprocess.Popen[str], line: str) -> Any:
+    """Give a process that answers line by line a line; returns its answer."""
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps(asdict(load)) + "\n")
+    process.stdin.write(line + "\n")
     process.stdin.flush()
-    return Measured(**json.loads(process.stdout.readline()))
+    return json.loads(process.stdout.readline())
 
 
 def ports(process: subprocess.Popen[str]) -> dict[str, int]:
