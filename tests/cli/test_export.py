@@ -71,6 +71,16 @@ def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, changes, wo
     assert not (tmp_path / "models").exists()
 
 
+def test_a_backend_without_a_search_is_refused(command, tmp_path):
+    recipe = small_digits.write(tmp_path)
+
+    found = command("export", str(recipe), "--out", str(tmp_path / "models"), "--backend", "ray")
+
+    assert found.exit_code == 2
+    assert "--backend ray: the recipe has no section 'search'" in found.stderr
+    assert not (tmp_path / "models").exists()
+
+
 def test_a_recipe_that_is_not_there_is_bad_input(command, tmp_path):
     found = command("export", tmp_path / "none.yaml", "--out", tmp_path)
 

@@ -5,9 +5,11 @@ import dataclasses
 import pytest
 
 from clearweight.exporter.errors import RecipeError, SearchError
+from clearweight.exporter.journal import outcomes
 from clearweight.exporter.outcome import Outcome, chosen, pareto_front
 from clearweight.exporter.recipe import FidelitySection, SearchSection
-from clearweight.exporter.search import outcomes, search, with_strengths
+from clearweight.exporter.search import search
+from clearweight.exporter.trial import with_strengths
 from tests import small_digits
 
 TUNE = {"epochs": 1, "batch_size": 64, "learning_rate": 0.003}
@@ -114,6 +116,9 @@ def test_a_search_is_measured_told_and_resumed(tmp_path):
     assert longer.outcomes[:2] == found.outcomes
     assert longer.outcomes[2:] == tuple(again)
     assert len(again) == 1
+    assert again[0].strengths not in [o.strengths for o in found.outcomes], (
+        "what is known is not proposed again"
+    )
 
     (journal,) = tmp_path.glob("search-*.log")
     assert outcomes(journal) == list(longer.outcomes)
@@ -134,3 +139,8 @@ def test_where_every_trial_fails_the_reason_is_told(tmp_path):
     ranges = SearchSection(ranges={"share_weights.bits": RANGES["share_weights.bits"]}, trials=1)
     with pytest.raises(SearchError, match="matches no weight"):
         search(broken.model_copy(update={"steps": steps, "search": ranges}), tmp_path)
+
+
+def test_a_backend_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SearchError, match="No backend 'slurm' is known, expected processes or ray"):
+        search(recipe(), tmp_path, backend="slurm")

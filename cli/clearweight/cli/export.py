@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from clearweight.cli.failure import FAILED_CHECK
+from clearweight.cli.failure import FAILED_CHECK, stop
 
 if TYPE_CHECKING:
     from clearweight.artifact import Fidelity
@@ -42,6 +42,13 @@ def export(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the summary as a JSON object.")] = False,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the trials of a recipe's search run: processes of this machine, or ray: a Ray cluster "
+            "(RAY_ADDRESS; without it one is started here). [default: processes]",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -115,6 +122,8 @@ def export(
     from clearweight.exporter.recipe import load_recipe
 
     loaded = load_recipe(recipe)
+    if backend is not None and loaded.search is None:
+        stop(f"--backend {backend}: the recipe has no section 'search', so there are no trials to place.")
     console = Console(stderr=True)
     console.print(travellers(loaded.canaries), soft_wrap=True)
     inside = True
@@ -123,7 +132,7 @@ def export(
             from clearweight.cli.search_front import search_inside
 
             work = work or Path(held.enter_context(TemporaryDirectory(prefix="clearweight-")))
-            loaded, found = search_inside(loaded, work, console)
+            loaded, found = search_inside(loaded, work, console, backend or "processes")
             inside = found.inside
         progress = held.enter_context(ProgressBars(console))
         exported = run(

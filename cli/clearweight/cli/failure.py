@@ -23,6 +23,7 @@ EXTRAS = {
     ),
     "sign": frozenset({"cryptography"}),
     "tracing": frozenset({"opentelemetry"}),
+    "ray": frozenset({"ray", "pandas", "pyarrow"}),
     "service": frozenset(
         {"onnxruntime", "grpc", "fastapi", "uvicorn", "orjson", "pydantic", "pydantic_settings"}
     ),

@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from clearweight.exporter.recipe import Recipe
 
 
-def search_inside(recipe: "Recipe", work: Path, console: "Console") -> "tuple[Recipe, Searched]":
+def search_inside(
+    recipe: "Recipe", work: Path, console: "Console", backend: str
+) -> "tuple[Recipe, Searched]":
     """Search the recipe's ranges, show the front, and return the recipe with the strengths that won."""
-    from clearweight.exporter.search import search, with_strengths
+    from clearweight.exporter.search import search
+    from clearweight.exporter.trial import with_strengths
 
     limits = recipe.search
     assert limits is not None  # noqa: S101 - the caller asked; this tells the type checker
@@ -30,7 +33,7 @@ def search_inside(recipe: "Recipe", work: Path, console: "Console") -> "tuple[Re
             f"{mark} trial {len(so_far)}/{limits.trials}: {line(outcome)}; {place}", highlight=False
         )
 
-    found = search(recipe, work, on_trial=told)
+    found = search(recipe, work, on_trial=told, backend=backend)
     console.print(front_table(found))
     if not found.inside:
         console.print(f"Nothing inside the budget was found; the nearest: {line(found.best)}.")
