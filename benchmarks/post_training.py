@@ -23,6 +23,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from benchmarks.compression import ROOT, WORK, Task, recipe_of
 from benchmarks.networks import NETWORKS
@@ -81,16 +82,23 @@ def mnist(network: str, data: Path, *, quick: bool) -> Subject:
 
 def cifar10(network: str, data: Path, *, quick: bool) -> Subject:
     """Return the published ResNet-20 on JPEG images: right for differences to itself, not as CIFAR-10 scores."""
-    del quick
-    module = NETWORKS[network]().eval()
+    del quick, network
+    seen, _ = cifar10_images(data, "train50k", CALIBRATION)
+    images, labels = cifar10_images(data, "test", 2000)
+    return Subject(to_onnx(published_resnet_20(data), torch.zeros(2, 3, 32, 32)), seen, images, labels)
+
+
+def published_resnet_20(data: Path) -> nn.Module:
+    """Return the published ResNet-20 with its weights."""
+    module = NETWORKS["resnet_20"]().eval()
     arrays = dict(np.load(data / "cifar10-resnets" / "resnet20.npz"))
     module.load_state_dict({name: torch.from_numpy(values) for name, values in arrays.items()}, strict=False)
-    seen, _ = _images(data / "cifar10" / "cifar10_train50k_jpg.npz", CALIBRATION)
-    images, labels = _images(data / "cifar10" / "cifar10_test_jpg.npz", 2000)
-    return Subject(to_onnx(module, torch.zeros(2, 3, 32, 32)), seen, images, labels)
+    return module
 
 
-def _images(path: Path, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def cifar10_images(data: Path, part: str, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return the first images of ``train50k`` or ``test`` as the published networks take them, and their labels."""
+    path = data / "cifar10" / f"cifar10_{part}_jpg.npz"
     held = dict(np.load(path))
     ends = held["offsets"][: count + 1].tolist()
     pixels = np.stack(
@@ -130,15 +138,15 @@ def measured(network: str, subject: Subject, *, quick: bool) -> Iterator[Row]:
     qps = QPS[network][2:6:3] if quick else QPS[network]
     for qp, size, model in nncodec(subject.model, qps, NONWEIGHT_QP[network]):
         peer[qp] = judge.figures(model, size)
-        yield from _rows(f"{network}/nncodec/qp{qp}", peer[qp])
+        yield from figure_rows(BENCH, f"{network}/nncodec/qp{qp}", peer[qp])
     statistics = gather(subject.model, subject.calibration)
     own: list[Figures] = []
     for multiplier in MULTIPLIERS[network][4:6] if quick else MULTIPLIERS[network]:
         made = compress(statistics, multiplier)
         own.append(judge.figures(made.model, len(pack(made.tensors, "range")[0])))
-        yield from _rows(f"{network}/clearweight/{multiplier:.1e}", own[-1])
+        yield from figure_rows(BENCH, f"{network}/clearweight/{multiplier:.1e}", own[-1])
     for qp, theirs in peer.items():
-        yield from _rows(f"{network}/clearweight/at_qp{qp}", held_against(theirs, own))
+        yield from figure_rows(BENCH, f"{network}/clearweight/at_qp{qp}", held_against(theirs, own))
 
 
 def held_against(theirs: Figures, own: Sequence[Figures]) -> Figures:
@@ -208,8 +216,9 @@ def _logits(model: onnx.ModelProto, images: NDArray[np.float32]) -> NDArray[np.f
     )
 
 
-def _rows(case: str, figures: Figures) -> Iterator[Row]:
+def figure_rows(bench: str, case: str, figures: Figures) -> Iterator[Row]:
+    """Turn figures into rows; a metric's name ends in its unit."""
     for metric, value in figures.items():
         endings = {"bytes": "bytes", "percent": "%", "pt": "pt"}
         unit = next((sign for ending, sign in endings.items() if metric.endswith(ending)), "1")
-        yield Row(BENCH, case, metric, value, "n/a" if value is None else unit)
+        yield Row(bench, case, metric, value, "n/a" if value is None else unit)

@@ -86,8 +86,8 @@ def test_another_magic_and_version_are_refused():
     data = packed([])
     with pytest.raises(BadMagicError):
         WeightsReader(b"PK\x03\x04" + data[4:])
-    with pytest.raises(UnsupportedVersionError, match="version 3"):
-        WeightsReader(resealed(data[:4] + b"\x03" + data[5:-4]))
+    with pytest.raises(UnsupportedVersionError, match="version 4"):
+        WeightsReader(resealed(data[:4] + b"\x04" + data[5:-4]))
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_version_1_files_hold_no_range_code():
 
 def test_the_version_after_this_is_refused_by_name():
     data = bytearray(packed([clustered()], "range")[:-4])
-    data[4] = 3
-    with pytest.raises(UnsupportedVersionError, match="version 3, this reader knows versions 1 and 2"):
+    data[4] = 4
+    with pytest.raises(UnsupportedVersionError, match="version 4, this reader knows versions 1 to 3"):
         WeightsReader(resealed(bytes(data)))
 
 

@@ -3,6 +3,7 @@
 from clearweight.artifact import errors, preprocessing
 from clearweight.artifact.artifact import Artifact
 from clearweight.artifact.canary import Canary, canary_from_bytes
+from clearweight.artifact.choice import Coder
 from clearweight.artifact.coded import CodedTensor
 from clearweight.artifact.errors import ArtifactError
 from clearweight.artifact.explain_inputs import EXPLAIN_INPUTS, explain_inputs
@@ -39,7 +40,8 @@ from clearweight.artifact.score import (
     pooled_spearman_distance,
     pooled_top10_iou_distance,
 )
-from clearweight.artifact.weights import Coder, WeightsReader, WeightsReport, write_weights
+from clearweight.artifact.tile import TileCodebookTensor, TiledTensor, UnifiedTensor
+from clearweight.artifact.weights import WeightsReader, WeightsReport, write_weights
 from clearweight.artifact.writer import write_artifact, write_folder
 
 __all__ = [
@@ -69,6 +71,9 @@ __all__ = [
     "Summary",
     "TensorRecord",
     "TensorSpec",
+    "TileCodebookTensor",
+    "TiledTensor",
+    "UnifiedTensor",
     "Verification",
     "WeightsReader",
     "WeightsReport",

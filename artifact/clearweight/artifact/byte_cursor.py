@@ -85,6 +85,18 @@ class ByteCursor:
             )
         self.position += count
 
+    def part(self, count: int, what: str) -> "ByteCursor":
+        """Return a cursor over the next ``count`` bytes and move behind them.
+
+        Raises
+        ------
+        TruncatedError
+            Fewer are left.
+        """
+        start = self.position
+        self.skip(count)
+        return ByteCursor(self._file, start, self.position, what)
+
     def byte(self) -> int:
         """Take one byte as a number."""
         return self.take(1)[0]

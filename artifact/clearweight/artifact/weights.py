@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from numpy.typing import NDArray
 
 from clearweight.artifact.byte_cursor import ByteCursor
+from clearweight.artifact.choice import Coder, choose
 from clearweight.artifact.coded import CodedTensor
 from clearweight.artifact.errors import (
     BadMagicError,
@@ -23,21 +24,22 @@ from clearweight.artifact.errors import (
     UnknownTensorError,
     UnsupportedVersionError,
 )
-from clearweight.artifact.layout import Candidate, candidates, content_of, range_forms, smallest
+from clearweight.artifact.layout import Candidate, smallest
 from clearweight.artifact.manifest import Ledger, LedgerRow, Stage
-from clearweight.artifact.payload import decode_payload, encode_payload
-from clearweight.artifact.record import Form, Support, TensorRecord, Values, read_record, record_bytes
+from clearweight.artifact.payload import decode_payload
+from clearweight.artifact.record import Support, TensorRecord, Values, read_record, record_bytes
+from clearweight.artifact.tile import TiledTensor
+from clearweight.artifact.tile_payload import decode_tiles, encode_tiles, tiled_form
 
 MAGIC = b"\x89CWT"
 VERSION = 1
 RANGE_VERSION = 2  # may hold range code; older readers refuse it by its version
+TILE_VERSION = 3  # may hold tiles and range code
 END = b"\x00"
 CHECKSUM_BYTES = 4
 OVERHEAD_BYTES = len(MAGIC) + 1 + len(END) + CHECKSUM_BYTES
 FREE_DENSE_BYTES = 64 << 20
 MAX_EXPANSION = 1024  # dense bytes per byte of file beyond the free ones, as in deflate
-Coder = Literal["huffman", "range"]
-SMALL_PAYLOAD = 1 << 16  # below, close candidates are written out; above, the index is too small to matter
 _CHUNK = 1 << 20
 
 
@@ -76,7 +78,7 @@ class WeightsReport:
 
 
 def write_weights(
-    file: BinaryIO, tensors: Iterable[CodedTensor], *, coder: Coder = "huffman"
+    file: BinaryIO, tensors: Iterable[CodedTensor], *, coder: Coder = "huffman", tiles: bool = False
 ) -> WeightsReport:
     """Pack tensors into a file, one at a time.
 
@@ -88,6 +90,8 @@ def write_weights(
     tensors : names must be unique
     coder : "huffman", or "range" to choose per tensor whichever of both is smaller
         Range code is smaller and slower to read, and makes the file one of version 2.
+    tiles : store those that are handed over as a `TiledTensor` by their tiles, where that is smaller
+        Makes the file one of version 3, whatever the coder.
 
     Raises
     ------
@@ -107,44 +111,32 @@ def write_weights(
         checksum = zlib.crc32(data, checksum)
         written += len(data)
 
-    put(MAGIC + bytes([VERSION if coder == "huffman" else RANGE_VERSION]))
+    put(MAGIC + bytes([TILE_VERSION if tiles else VERSION if coder == "huffman" else RANGE_VERSION]))
     for tensor in tensors:
         tensor.validate()
         _claim_name(tensor.name, names)
-        content = content_of(tensor)
-        found = candidates(content)
-        forms = _finalists(found)
-        if coder == "range":
-            forms += range_forms(content, found[0].form)
-        best, parts = min(
-            ((form, encode_payload(content, form)) for form in forms),
-            key=lambda written_form: sum(len(part) for part in written_form[1]),
-        )
+        chosen = choose(tensor, coder)
+        best, parts, nonzero = chosen.form, chosen.parts, chosen.content.nonzero
+        if tiles and isinstance(tensor, TiledTensor):
+            tiled = encode_tiles(tensor, coder)
+            if sum(map(len, tiled)) < chosen.size:
+                best, parts = tiled_form(tensor), tiled
         shape, dtype = tensor.values.shape, tensor.values.dtype.newbyteorder("=")
         payload = sum(len(part) for part in parts)
-        head = record_bytes(tensor.name, dtype, shape, best, nonzero=content.nonzero, payload_bytes=payload)
+        head = record_bytes(tensor.name, dtype, shape, best, nonzero=nonzero, payload_bytes=payload)
         start = written
         for part in (head, *parts):
             put(part)
         records.append(
             TensorRecord(
-                tensor.name, dtype, shape, best, content.nonzero, start + len(head), payload, written - start
+                tensor.name, dtype, shape, best, nonzero, start + len(head), payload, written - start
             )
         )
-        stages.append(_stages(tensor.values.size, found, records[-1]))
+        stages.append(_stages(tensor.values.size, chosen.found, records[-1]))
     put(END)
     put(checksum.to_bytes(CHECKSUM_BYTES, "little"))
     _check_expansion(records, written, None)
     return WeightsReport(tuple(records), tuple(stages), written)
-
-
-def _finalists(found: list[Candidate]) -> list[Form]:
-    # Sizes are predicted to within the stream index, at most ten bits a stream off; where that could
-    # decide, the forms are written out and compared.
-    least = found[0].size
-    margin = 8 + least // 500
-    few = found[:3] if least < SMALL_PAYLOAD else found[:1]
-    return [candidate.form for candidate in few if candidate.size <= least + margin]
 
 
 def _stages(size: int, found: list[Candidate], record: TensorRecord) -> tuple[Stage, ...]:
@@ -261,13 +253,13 @@ def _read_structure(file: BinaryIO, file_bytes: int) -> list[TensorRecord]:
         raise BadMagicError(f"Packed weights begin with {magic!r}, expected {MAGIC!r}.")
     cursor.take(len(MAGIC))
     version = cursor.byte()
-    if version not in {VERSION, RANGE_VERSION}:
+    if not VERSION <= version <= TILE_VERSION:
         raise UnsupportedVersionError(
-            f"Packed weights of version {version}, this reader knows versions {VERSION} and {RANGE_VERSION}."
+            f"Packed weights of version {version}, this reader knows versions {VERSION} to {TILE_VERSION}."
         )
     records: list[TensorRecord] = []
     names: set[str] = set()
-    while (record := read_record(cursor, range_code=version == RANGE_VERSION)) is not None:
+    while (record := read_record(cursor, version)) is not None:
         _claim_name(record.name, names)
         records.append(record)
     cursor.skip(CHECKSUM_BYTES)
@@ -295,4 +287,5 @@ def _check_checksum(file: BinaryIO, file_bytes: int) -> None:
 
 def _read_tensor(file: BinaryIO, record: TensorRecord) -> NDArray[Any]:
     end = record.payload_start + record.payload_bytes
-    return decode_payload(ByteCursor(file, record.payload_start, end, f"Tensor {record.name!r}"), record)
+    cursor = ByteCursor(file, record.payload_start, end, f"Tensor {record.name!r}")
+    return decode_tiles(cursor, record) if record.form.support.tiled else decode_payload(cursor, record)

@@ -23,6 +23,7 @@ from clearweight.exporter.compress.constraint import (
     held_tensors,
     parameter_names,
     put,
+    replaced,
 )
 
 # What a checkpoint depends on beside the recipe.
@@ -44,17 +45,11 @@ def model_state(model: nn.Module) -> dict[str, Tensor]:
     state = {f"buffer:{n}": b for n, b in model.named_buffers() if "parametrizations" not in n.split(".")}
     for name in parameter_names(model):
         state[f"value:{name}"] = free_value(model, name).detach()
-        for owner in _and_those_it_replaces(model, name):
+        for owner in dict.fromkeys((replaced(model, name), name)):
             for position, constraint in enumerate(constraints_of(model, owner)):
                 for key, tensor in held_tensors(model, owner, constraint).items():
                     state[f"constraint:{owner}:{position}:{constraint.kind}:{key}"] = _narrow(tensor.detach())
     return {key: tensor.cpu().contiguous().clone() for key, tensor in state.items()}
-
-
-def _and_those_it_replaces(model: nn.Module, name: str) -> list[str]:
-    """Return the parameter and, where it is a factor, the parameter it is a factor of."""
-    prefix = name.rpartition(".")[0]
-    return [name] if prefix in dict(model.named_modules()) else [prefix, name]
 
 
 def _narrow(tensor: Tensor) -> Tensor:

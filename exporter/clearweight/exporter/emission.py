@@ -10,7 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clearweight.artifact import CodedTensor, Coder, Explainer, Ledger, WeightsReport, write_weights
+from clearweight.artifact import (
+    CodedTensor,
+    Coder,
+    Explainer,
+    Ledger,
+    TiledTensor,
+    WeightsReport,
+    write_weights,
+)
 from clearweight.exporter.autodiff import COMMITTED, UnsupportedOpError
 from clearweight.exporter.compress import coded_tensors
 from clearweight.exporter.device_profile import read_profile
@@ -71,7 +79,8 @@ class Emitted:
 def pack(tensors: Sequence[CodedTensor], coder: Coder = "huffman") -> tuple[bytes, WeightsReport]:
     """Return the bytes of ``weights.cwt`` and what the writer says of them."""
     buffer = io.BytesIO()
-    report = write_weights(buffer, tensors, coder=coder)
+    tiles = any(isinstance(tensor, TiledTensor) for tensor in tensors)
+    report = write_weights(buffer, tensors, coder=coder, tiles=tiles)
     return buffer.getvalue(), report
 
 

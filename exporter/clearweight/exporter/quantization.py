@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from clearweight.artifact import CodedTensor, Verification
+from clearweight.artifact import CodedTensor, TiledTensor, Verification
 from clearweight.artifact.score import channel_sum
 from clearweight.exporter.calibration import explained
 from clearweight.exporter.errors import ConstraintError
@@ -61,7 +61,7 @@ def quantize(
         A parameter got lost: the graph reads it in a way that the quantizer changes.
     """
     codes = {tensor.name: tensor for tensor in tensors}
-    shared = any(tensor.codebook is not None for tensor in tensors)
+    shared = any(tensor.codebook is not None or isinstance(tensor, TiledTensor) for tensor in tensors)
     predict = int8_onnx(exact, calibration, per_channel=not shared)
     _, before = split_parameters(exact)
     _, after = split_parameters(predict)

@@ -5,7 +5,7 @@ are taken out, block-diagonal layers run block by block, factored ones as two. T
 move along: the writer need not guess them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from clearweight.artifact import CodedTensor
-from clearweight.exporter.compress.constraint import coded_tensor, factored, value_of
+from clearweight.exporter.compress.constraint import (
+    TileConstraint,
+    coded_tensor,
+    constraints_of,
+    factored,
+    value_of,
+    whole_names,
+)
 from clearweight.exporter.compress.mpd import BlockMask, block_masks
 from clearweight.exporter.compress.prune_filters import filter_masks
 from clearweight.exporter.graph.blocks import Blocks, in_blocks
@@ -49,12 +56,28 @@ def restructure(module: nn.Module, model: onnx.ModelProto, tensors: Sequence[Cod
     model : its canonical graph
     tensors : codes of the graph's parameters, in any order
     """
-    found = _in_factors(Restructured(model, tuple(tensors), {}, {}), module)
+    codes = {tensor.name: tensor for tensor in (*tensors, *_in_tiles(module, model))}
+    whole = tuple(codes[name] for name in whole_names(module) if name in codes)
+    found = _in_factors(Restructured(model, whole, {}, {}), module)
     if any(not bool(mask.all()) for _, mask in filter_masks(module)):
         found = _without_filters(found)
     if masks := block_masks(module):
         found = _in_blocks(found, masks)
     return found
+
+
+def _in_tiles(module: nn.Module, model: onnx.ModelProto) -> Iterator[CodedTensor]:
+    """Yield what is made of tiles: the graph keeps the whole weight, the packed file holds its tiles.
+
+    Where a later step has constrained the whole weight again, it is no longer what its tiles give.
+    """
+    for initializer in model.graph.initializer:
+        name, values = initializer.name, onnx.numpy_helper.to_array(initializer)
+        found = factored(module, name)
+        if isinstance(found, TileConstraint):
+            parts = {factor: coded_tensor(module, f"{name}.{factor}") for factor in found.factors}
+            last = list(constraints_of(module, name))[-1] is found
+            yield found.tiled(name, values, parts) if last else CodedTensor(name, values)
 
 
 def _in_factors(network: Restructured, module: nn.Module) -> Restructured:
@@ -64,7 +87,7 @@ def _in_factors(network: Restructured, module: nn.Module) -> Restructured:
     pairs = {
         name: (f"{name}.{found.factors[0]}", f"{name}.{found.factors[1]}")
         for name in whole
-        if (found := factored(module, name)) is not None
+        if (found := factored(module, name)) is not None and not isinstance(found, TileConstraint)
     }
     if not pairs:
         return network

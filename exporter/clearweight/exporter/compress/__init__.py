@@ -6,6 +6,11 @@ from clearweight.exporter.compress.dense_sparse_dense import DenseSparseDense, D
 from clearweight.exporter.compress.dynamical_isometry import DynamicalIsometry, DynamicalIsometryConfig
 from clearweight.exporter.compress.entropy_constrained import EntropyConstrained, EntropyConstrainedConfig
 from clearweight.exporter.compress.half_precision import HalfPrecision, HalfPrecisionConfig
+from clearweight.exporter.compress.kernel_quantization import (
+    KernelCodebook,
+    KernelQuantization,
+    KernelQuantizationConfig,
+)
 from clearweight.exporter.compress.low_rank import (
     LowRank,
     LowRankConfig,
@@ -17,6 +22,7 @@ from clearweight.exporter.compress.prune import Prune, PruneConfig
 from clearweight.exporter.compress.prune_filters import FilterMask, PruneFilters, PruneFiltersConfig
 from clearweight.exporter.compress.share_weights import ShareWeights, ShareWeightsConfig
 from clearweight.exporter.compress.step import Step, Workbench
+from clearweight.exporter.compress.unify_weights import MicroStructure, UnifyWeights, UnifyWeightsConfig
 
 # Every method a recipe may name.
 METHODS = {
@@ -27,6 +33,8 @@ METHODS = {
     "prune_filters": PruneFilters,
     "mpd": Mpd,
     "low_rank": LowRankFactorization,
+    "kernel_quantization": KernelQuantization,
+    "unify_weights": UnifyWeights,
     "share_weights": ShareWeights,
     "entropy_constrained": EntropyConstrained,
     "half_precision": HalfPrecision,
@@ -34,7 +42,17 @@ METHODS = {
 
 # Every constraint that a checkpoint may hold.
 CONSTRAINTS: dict[str, type[Constraint]] = {
-    c.kind: c for c in (PruneMask, FilterMask, BlockMask, LowRank, Separable, SharedCodebook)
+    c.kind: c
+    for c in (
+        PruneMask,
+        FilterMask,
+        BlockMask,
+        LowRank,
+        Separable,
+        KernelCodebook,
+        MicroStructure,
+        SharedCodebook,
+    )
 }
 
 __all__ = [
@@ -50,6 +68,8 @@ __all__ = [
     "EntropyConstrainedConfig",
     "HalfPrecision",
     "HalfPrecisionConfig",
+    "KernelQuantization",
+    "KernelQuantizationConfig",
     "LowRankConfig",
     "LowRankFactorization",
     "Mpd",
@@ -61,6 +81,8 @@ __all__ = [
     "ShareWeights",
     "ShareWeightsConfig",
     "Step",
+    "UnifyWeights",
+    "UnifyWeightsConfig",
     "Workbench",
     "coded_tensors",
 ]

@@ -9,15 +9,16 @@ then the parameters of the model, named after the one they replace (``fc1.weight
 rounded like any other.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from clearweight.artifact import CodedTensor
+from clearweight.artifact import CodedTensor, TiledTensor
 from clearweight.exporter.errors import ConstraintError
 from clearweight.exporter.recurrent import look_up_weights
 
@@ -35,6 +36,22 @@ class Constraint(nn.Module):
     kind: ClassVar[str]
     replaces: ClassVar[bool] = False
     factors: ClassVar[tuple[str, ...]] = ()
+
+
+class TileConstraint(Constraint):
+    """A constraint whose factors are tiles or what tiles are made of; the writer stores them in the weight's place."""
+
+    def tiled(
+        self, name: str, values: NDArray[np.float32], factors: Mapping[str, CodedTensor]
+    ) -> TiledTensor:
+        """Return the constrained parameter for the writer.
+
+        Parameters
+        ----------
+        values : of the whole parameter
+        factors : each factor with the code that further constraints give it
+        """
+        raise NotImplementedError
 
 
 class PruneMask(Constraint):
@@ -109,6 +126,17 @@ def _standing(model: nn.Module, name: str) -> list[str]:
 def factored(model: nn.Module, name: str) -> Constraint | None:
     """Return the constraint that puts factors in the place of parameter ``name``, or None."""
     return next((c for c in constraints_of(model, name) if c.factors), None)
+
+
+def whole_names(model: nn.Module) -> list[str]:
+    """Names of all parameters, in module order; factors go under the name of the parameter they replace."""
+    return list(dict.fromkeys(replaced(model, name) for name in parameter_names(model)))
+
+
+def replaced(model: nn.Module, name: str) -> str:
+    """Return the parameter that a factor stands for, or the parameter's own name."""
+    prefix = name.rpartition(".")[0]
+    return name if prefix in dict(model.named_modules()) else prefix
 
 
 def _owner(model: nn.Module, prefix: str) -> nn.Module | None:

@@ -26,6 +26,7 @@ from clearweight.exporter.compress.constraint import (
     parameter_names,
     put,
     value_of,
+    whole_names,
 )
 from clearweight.exporter.compress.step import Workbench
 from clearweight.exporter.errors import ConstraintError
@@ -212,7 +213,7 @@ class LowRankFactorization:
 
     def ensure(self, model: nn.Module) -> None:
         """Check that every named weight is factored, within its budget."""
-        made = {name: c for name in _all_weights(model) if (c := factored(model, name)) is not None}
+        made = {name: c for name in whole_names(model) if (c := factored(model, name)) is not None}
         for pattern in self.config.layers:
             if not fnmatch.filter(made, pattern):
                 raise ConstraintError(f"low_rank: no weight that {pattern!r} matches has factors.")
@@ -236,13 +237,3 @@ def _matrix_shape(value: Tensor) -> torch.Size:
         return value.shape
     o, i, h, w = value.shape
     return torch.Size((o * w, i * h))
-
-
-def _all_weights(model: nn.Module) -> list[str]:
-    return list(dict.fromkeys(_replaced(model, name) for name in parameter_names(model)))
-
-
-def _replaced(model: nn.Module, name: str) -> str:
-    """Return the parameter that a factor stands for, or the parameter itself."""
-    prefix = name.rpartition(".")[0]
-    return name if prefix in dict(model.named_modules()) else prefix
