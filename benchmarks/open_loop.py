@@ -7,7 +7,7 @@ is told apart from how long the answer took.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -34,12 +34,17 @@ class Outcome:
     seconds: float
 
 
+Ended = Callable[[int], None]
+"""Told the status of an answer."""
+
+
 class Connection(asyncio.Protocol):
     """One HTTP/1.1 connection, one request at a time."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._answer: asyncio.Future[int] | None = None
+        self._ended: Ended | None = None
+        self._turned_away = LOST  # the status of an answer that came before its request
         self.open = True
         self.transport: asyncio.Transport
 
@@ -53,14 +58,13 @@ class Connection(asyncio.Protocol):
         self.open = False
         self._end(LOST)
 
-    def send(self, request: bytes) -> "asyncio.Future[int]":
-        """Send one request; the future is its status."""
-        self._answer = asyncio.get_running_loop().create_future()
+    def send(self, request: bytes, ended: Ended) -> None:
+        """Send one request."""
+        self._ended = ended
         if self.open:
             self.transport.write(request)
         else:
-            self._end(LOST)
-        return self._answer
+            self._end(self._turned_away)
 
     def data_received(self, data: bytes) -> None:
         """Collect an answer; its head says how long it is."""
@@ -76,11 +80,15 @@ class Connection(asyncio.Protocol):
             self.open = False
             self.transport.close()
         self._buffer.clear()
-        self._end(int(head[9:12]))
+        status = int(head[9:12])
+        if self._ended is None:
+            self._turned_away = status
+        self._end(status)
 
     def _end(self, status: int) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(status)
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended(status)
 
 
 class Pool:
@@ -89,23 +97,42 @@ class Pool:
     def __init__(self, port: int) -> None:
         self._port = port
         self._idle: list[Connection] = []
+        self._connecting: set[asyncio.Task[None]] = set()
 
-    async def call(self, request: bytes) -> int:
-        """Send one request; returns its status, ``LOST`` or ``UNSENT``."""
+    def send(self, request: bytes, ended: Ended) -> None:
+        """Send one request now, or as soon as there is a connection; ``ended`` is told what came of it."""
         while self._idle:
             connection = self._idle.pop()
             if connection.open:
-                break
-        else:
-            loop = asyncio.get_running_loop()
-            try:
-                _, connection = await loop.create_connection(Connection, "127.0.0.1", self._port)
-            except OSError:
-                return UNSENT
-        status = await connection.send(request)
-        if connection.open:
-            self._idle.append(connection)
-        return status
+                self._over(connection, request, ended)
+                return
+        # No task but for a new connection: at ten thousand requests a second a task for each is what costs most.
+        task = asyncio.create_task(self._connect(request, ended))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def call(self, request: bytes) -> int:
+        """Send one request; returns its status, ``LOST`` or ``UNSENT``."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.send(request, lambda status: None if answer.done() else answer.set_result(status))
+        return await answer
+
+    async def _connect(self, request: bytes, ended: Ended) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            _, connection = await loop.create_connection(Connection, "127.0.0.1", self._port)
+        except OSError:
+            ended(UNSENT)
+            return
+        self._over(connection, request, ended)
+
+    def _over(self, connection: Connection, request: bytes, ended: Ended) -> None:
+        def done(status: int) -> None:
+            if connection.open:
+                self._idle.append(connection)
+            ended(status)
+
+        connection.send(request, done)
 
     def close(self) -> None:
         """Close what is idle."""
@@ -121,29 +148,33 @@ def http_request(path: str, headers: dict[str, str], body: bytes) -> bytes:
 
 
 async def arrive(port: int, request: bytes, rate: float, seconds: float, seed: int = 0) -> Sequence[Outcome]:
-    """Send requests at ``rate`` a second and wait for all of them.
+    """Send requests at ``rate`` a second and wait for all of them, a minute at most; who waits longer is lost.
 
     Returns
     -------
     One outcome per request, in the order of their ends.
     """
-    gaps = np.random.default_rng(seed).exponential(1.0 / rate, size=int(rate * seconds))
-    pool, outcomes, tasks = Pool(port), [], set()
+    times = np.cumsum(np.random.default_rng(seed).exponential(1.0 / rate, size=int(rate * seconds))).tolist()
+    pool, outcomes, done = Pool(port), list[Outcome](), asyncio.Event()
     started = time.perf_counter()
 
-    async def one(due: float) -> None:
+    def leave(due: float) -> None:
         begun = time.perf_counter()
-        status = await pool.call(request)
-        outcomes.append(Outcome(begun - started - due, status, time.perf_counter() - begun))
 
-    for due in np.cumsum(gaps):
+        def ended(status: int) -> None:
+            outcomes.append(Outcome(begun - started - due, status, time.perf_counter() - begun))
+            if len(outcomes) == len(times):
+                done.set()
+
+        pool.send(request, ended)
+
+    for due in times:
         wait = due - (time.perf_counter() - started)
         if wait > 0:
             await asyncio.sleep(wait)
-        task = asyncio.create_task(one(float(due)))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+        leave(due)
     with suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+        await asyncio.wait_for(done.wait(), 60)
     pool.close()
-    return outcomes
+    waiting = len(times) - len(outcomes)
+    return [*outcomes, *(Outcome(0.0, LOST, time.perf_counter() - started) for _ in range(waiting))]

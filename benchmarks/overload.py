@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import uvloop
 
 from benchmarks.load import Load
 from benchmarks.open_loop import LOST, Pool, arrive, http_request
@@ -25,7 +26,7 @@ from benchmarks.server_process import ask, ports, process, resident_bytes, servi
 
 BENCH = "overload"
 FACTOR = 10
-_WIDTH = 64
+_WIDTH = 128
 _BUDGET_SECONDS = 0.5
 _SECONDS, _QUICK_SECONDS = 60.0, 6.0
 _SETTLING = 0.2  # share of the time after which memory is read first
@@ -129,6 +130,7 @@ def run(data: Path | None, *, quick: bool) -> Iterator[Row]:
             load = Load("http", port, PATH, str(body), headers, 16, 1.0 if quick else 5.0)
             capacity = max(ask(client, load).requests_per_second for _ in range(2))
             seconds = _QUICK_SECONDS if quick else _SECONDS
-            found = asyncio.run(overloaded(server.pid, port, request, capacity, seconds))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                found = runner.run(overloaded(server.pid, port, request, capacity, seconds))
     for metric, value in asdict(found).items():
         yield Row(BENCH, f"x{FACTOR}", metric, value, UNITS[metric])

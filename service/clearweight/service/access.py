@@ -147,7 +147,7 @@ class Access:
         ForbiddenError
             A known one, of a role that may not.
         """
-        if self.tokenless or needed == Role.ANYONE or (needed == Role.USER and not self.user):
+        if self._open_to_all(needed):
             return
         try:
             self._check(needed, authorization)
@@ -157,6 +157,18 @@ class Access:
         except ForbiddenError:
             self._refused("forbidden")
             raise
+
+    def admits(self, needed: Role, authorization: str | None) -> bool:
+        """Tell whether ``demand`` would let a request pass; nobody is told of a refusal."""
+        try:
+            if not self._open_to_all(needed):
+                self._check(needed, authorization)
+        except (UnauthenticatedError, ForbiddenError):
+            return False
+        return True
+
+    def _open_to_all(self, needed: Role) -> bool:
+        return self.tokenless or needed == Role.ANYONE or (needed == Role.USER and not self.user)
 
     def _check(self, needed: Role, authorization: str | None) -> None:
         if authorization is None:

@@ -20,7 +20,15 @@ from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import LoadError
 from clearweight.service.log import configure
 from clearweight.service.metrics import Metrics
-from clearweight.service.rest import Bounds, RestServer, closing, create_admin_app, create_app, guarded
+from clearweight.service.rest import (
+    Bounds,
+    RestServer,
+    Turnstile,
+    closing,
+    create_admin_app,
+    create_app,
+    guarded,
+)
 from clearweight.service.rest.worst import worst_routes
 from clearweight.service.rpc import Edge, RpcServer
 from clearweight.service.settings import Settings
@@ -95,31 +103,39 @@ async def _run(
     if guards.admin is not None:
         plane.extensions = (*plane.extensions, "model_repository")
 
-    def listener(app: ASGIApp, host: str, port: int) -> RestServer:
+    bounds = Bounds(settings.max_connections, body_seconds=settings.body_seconds)
+    finished = guards.tracing.finished if guards.tracing else None
+
+    def listener(app: ASGIApp, host: str, port: int, turnstile: Turnstile | None = None) -> RestServer:
         return RestServer(
             closing(app, plane),
             host,
             port,
-            connections=settings.max_connections,
+            bounds=bounds,
+            turnstile=turnstile,
             grace_seconds=settings.grace_seconds,
             tls=tls.context if tls else None,
         )
 
-    bounds = Bounds(settings.body_seconds, settings.max_held_bytes)
     app = create_app(plane, metrics.exposition)
     app.router.routes.extend(web.routes(plane.engine))
-    finished = guards.tracing.finished if guards.tracing else None
     front = guarded(
-        app, guards.access, bounds, static=web.is_static, origins=settings.cors_origins, finished=finished
+        app,
+        guards.access,
+        held_bytes=settings.max_held_bytes,
+        static=web.is_static,
+        origins=settings.cors_origins,
+        finished=finished,
     )
-    rest = [listener(front, settings.host, settings.http_port)]
+    turnstile = Turnstile(plane, guards.access, finished)
+    rest = [listener(front, settings.host, settings.http_port, turnstile)]
     if guards.admin is not None:
         # The page as well, with all it calls: here it may show the inputs that came with a model.
         stored = [*web.canary_routes(plane.engine), *worst_routes(plane.engine), Mount("/", app)]
         back = guarded(
             create_admin_app(plane, stored),
             guards.admin,
-            bounds,
+            held_bytes=settings.max_held_bytes,
             role=Role.ADMIN,
             static=web.is_static,
             finished=finished,

@@ -126,7 +126,7 @@ def test_a_joined_run_stays_within_the_limits_of_one_request(engine):
 
 
 async def _answer(plane, verb, asked):
-    return await plane.answer(Call(verb, "rest"), asked)
+    return await plane.answer(Call(plane, verb, "rest"), asked)
 
 
 def test_explain_never_keeps_predict_waiting(engine, monkeypatch):

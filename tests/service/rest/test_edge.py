@@ -9,7 +9,7 @@ import pytest
 
 from clearweight.service import web
 from clearweight.service.access import Access, TokenSet
-from clearweight.service.rest import Bounds, create_app, guarded
+from clearweight.service.rest import create_app, guarded
 from clearweight.service.rest.headers import reply_headers
 from tests.service.conftest import Client, request_lines
 from tests.service.rest.test_conformance import EXPLAIN, INFER, body, refused
@@ -27,11 +27,9 @@ PATHS = (
 )
 
 
-def client(service, access=None, bounds=None, **settings):
+def client(service, access=None, **settings):
     app = create_app(service.plane, service.metrics.exposition)
-    return Client(
-        guarded(app, access or Access(refused=service.metrics.observer.rejected), bounds, **settings)
-    )
+    return Client(guarded(app, access or Access(refused=service.metrics.observer.rejected), **settings))
 
 
 def bearer(token):
@@ -202,21 +200,8 @@ def post_in_pieces(app, pieces):
     return asyncio.run(call())
 
 
-def test_a_body_that_does_not_come_ends_in_408(service):
-    async def pieces():
-        yield b"{"
-        await asyncio.sleep(30)
-        yield b"}"
-
-    app = guarded(create_app(service.plane), Access(), Bounds(body_seconds=0.1))
-    reply = post_in_pieces(app, pieces)
-
-    refused(reply, 408)
-    assert reply.headers["connection"] == "close"
-
-
 def test_all_bodies_together_are_bounded_and_forgotten_with_their_requests(service):
-    http = client(service, bounds=Bounds(held_bytes=5000))
+    http = client(service, held_bytes=5000)
 
     async def pieces():
         for _ in range(10):

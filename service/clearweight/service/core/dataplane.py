@@ -1,9 +1,8 @@
 """What both transports call: the engine behind bounded lanes, with drain and counts in one place."""
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Self
 
 from clearweight.service.core.context import CURRENT
 from clearweight.service.core.engine import VERBS, Engine
@@ -40,14 +39,25 @@ class Call:
     started : of ``time.monotonic``; a transport that knows when the request's head was read says so
     """
 
-    __slots__ = ("code", "deadline", "gone", "model", "protocol", "started", "verb", "version")
+    __slots__ = ("_plane", "code", "deadline", "gone", "model", "protocol", "started", "verb", "version")
 
-    def __init__(self, verb: str, protocol: str) -> None:
-        self.verb, self.protocol = verb, protocol
+    def __init__(self, plane: "Dataplane", verb: str, protocol: str) -> None:
+        self._plane, self.verb, self.protocol = plane, verb, protocol
         self.model, self.version, self.code = UNKNOWN, "", ""
         self.started = time.monotonic()
         self.deadline: float | None = None
         self.gone: Gone | None = None
+
+    def __enter__(self) -> Self:
+        self._plane.last_call[self.protocol] = self.started
+        self._plane.in_progress[self.verb] += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._plane.in_progress[self.verb] -= 1
+        self._plane.engine.observer.request(
+            self.model, self.version, self.verb, self.protocol, self.code, time.monotonic() - self.started
+        )
 
 
 class Dataplane:
@@ -90,19 +100,9 @@ class Dataplane:
         """Whether the service is neither leaving nor draining."""
         return not (self.leaving or self.draining)
 
-    @contextmanager
-    def call(self, verb: str, protocol: str) -> Iterator[Call]:
-        """Count and time one request, however it ends."""
-        call = Call(verb, protocol)
-        self.last_call[protocol] = call.started
-        self.in_progress[verb] += 1
-        try:
-            yield call
-        finally:
-            self.in_progress[verb] -= 1
-            self.engine.observer.request(
-                call.model, call.version, verb, protocol, call.code, time.monotonic() - call.started
-            )
+    def call(self, verb: str, protocol: str) -> Call:
+        """Return what counts and times one request, however it ends, as a context manager."""
+        return Call(self, verb, protocol)
 
     def label(self, call: Call, model: str, version: str | None) -> None:
         """Give a request its labels, as soon as its model is known to exist.

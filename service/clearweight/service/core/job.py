@@ -23,7 +23,7 @@ from clearweight.service.core.validation import check_outputs
 UNBOUNDED = 1 << 62
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Answer:
     """A reply, the graph's inputs it was computed from, and the explain run where there was one."""
 

@@ -149,6 +149,19 @@ class Lane:
             with self._wake:
                 self._check_room(model)
 
+    @property
+    def most_on_their_way(self) -> int:
+        """Requests of one model that may be anywhere between their head and the end of their answer."""
+        return 2 * self.capacity + len(self._threads)
+
+    def refuse(self, model: str) -> QueueFullError:
+        """Count and return the refusal of a request that would find no room."""
+        self._observer.rejected("queue_full")
+        return QueueFullError(
+            f"The {self.verb} queue of {model!r} is full: {self.capacity} requests wait already.",
+            retry_after=self._time_to_clear(model),
+        )
+
     def _too_long(self, model: str) -> QueueFullError:
         seconds = self._options.queue_seconds
         text = f"Nobody was free for this request for {seconds:.3g} s; nothing was computed."
@@ -156,11 +169,7 @@ class Lane:
 
     def _check_room(self, model: str) -> None:
         if len(self._queues.get(model, ())) >= self.capacity + self._free:
-            self._observer.rejected("queue_full")
-            raise QueueFullError(
-                f"The {self.verb} queue of {model!r} is full: {self.capacity} requests wait already.",
-                retry_after=self._time_to_clear(model),
-            )
+            raise self.refuse(model)
 
     def _time_to_clear(self, model: str) -> float:
         """Estimate how long what waits now will take, at the measured rate."""

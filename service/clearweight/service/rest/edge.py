@@ -3,10 +3,8 @@
 Plain ASGI layers around the whole application, so that no route, documentation included, can be without them.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from starlette.applications import Starlette
@@ -19,6 +17,8 @@ from clearweight.service.core.context import CURRENT, RequestContext
 from clearweight.service.core.errors import QueueFullError, SlowRequestError
 from clearweight.service.log import log_request
 from clearweight.service.rest.admission import Admission
+from clearweight.service.rest.connection import SLOW
+from clearweight.service.rest.endpoint import Direct
 from clearweight.service.rest.headers import reply_headers
 
 UNKNOWN_ROUTE = "unknown"
@@ -29,19 +29,15 @@ Finished = Callable[[RequestContext, str, int | str, bool], None]
 """(context, protocol, status, failed): told of every request at its end, for traces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """On bodies: the time within which each has to arrive, and the bytes that all together may hold in memory."""
-
-    body_seconds: float = 30.0
-    held_bytes: int = 256 * 1024 * 1024
+HELD_BYTES = 256 * 1024 * 1024
+"""What the bodies of all requests together may hold in memory."""
 
 
 def guarded(
     app: Starlette,
     access: Access,
-    bounds: Bounds | None = None,
     *,
+    held_bytes: int = HELD_BYTES,
     role: Role = Role.USER,
     static: Callable[[str], bool] | None = None,
     origins: Sequence[str] = (),
@@ -55,8 +51,8 @@ def guarded(
         All routes; none is added later.
     access : Access
         Who may call.
-    bounds : Bounds, optional
-        On bodies.
+    held_bytes : int
+        What the bodies of all requests together may hold in memory.
     role : Role
         What a path needs unless it is a probe or the metrics; an administrator on the admin port.
     static : callable, optional
@@ -66,7 +62,7 @@ def guarded(
     finished : callable, optional
         Told of every request at its end.
     """
-    inner: ASGIApp = Admission(app, access, role, static)
+    inner: ASGIApp = Admission(Direct(app), access, role, static)
     if origins:
         inner = CORSMiddleware(
             inner,
@@ -84,7 +80,7 @@ def guarded(
     # By what answers them: FastAPI's router does not say which route it took.
     routes = {route.endpoint: route.path for route in app.routes if isinstance(route, Route)}
     routes |= {route.app: route.path for route in app.routes if isinstance(route, Mount)}
-    return Edge(inner, routes, bounds or Bounds(), finished)
+    return Edge(inner, routes, held_bytes, finished)
 
 
 class Edge:
@@ -94,11 +90,11 @@ class Edge:
         self,
         app: ASGIApp,
         routes: Mapping[Any, str],
-        bounds: Bounds,
+        held_bytes: int,
         finished: Finished | None,
     ) -> None:
         self._app, self._routes = app, routes
-        self._bounds, self._finished = bounds, finished
+        self._most, self._finished = held_bytes, finished
         self._held = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -106,14 +102,15 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        deadline = asyncio.get_running_loop().time() + self._bounds.body_seconds
-        request = _Request(scope, receive, send, deadline, sampled=self._finished is not None)
+        request = _Request(scope, send, sampled=self._finished is not None)
         reset = CURRENT.set(request.context)
 
         async def bounded() -> Message:
-            message = await request.receive(self._bounds.body_seconds)
+            message = await receive()
+            if SLOW in scope:
+                raise SlowRequestError(f"The body did not arrive within {scope[SLOW]:g} seconds.")
             size = len(message.get("body", b""))
-            if self._held + size > self._bounds.held_bytes:
+            if self._held + size > self._most:
                 raise QueueFullError(f"Requests hold {self._held} bytes in memory, no more are taken now.")
             self._held += size
             request.received += size
@@ -134,29 +131,17 @@ class Edge:
 
 
 class _Request:
-    """One request's channels, counted and bounded in time."""
+    """One request's identity and answer."""
 
-    __slots__ = ("_deadline", "_receive", "_send", "_whole", "context", "received", "sent", "status")
+    __slots__ = ("_send", "context", "received", "sent", "status")
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, deadline: float, *, sampled: bool) -> None:
+    def __init__(self, scope: Scope, send: Send, *, sampled: bool) -> None:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         self.context = RequestContext.arrive(
             _text(headers.get(b"x-request-id")), _text(headers.get(b"traceparent")), sampled=sampled
         )
-        self._receive, self._send, self._deadline = receive, send, deadline
-        self._whole = False
+        self._send = send
         self.status, self.received, self.sent = _CLIENT_LEFT, 0, 0
-
-    async def receive(self, seconds: float) -> Message:
-        if self._whole:  # what is waited for now is the caller leaving
-            return await self._receive()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError as error:
-            raise SlowRequestError(f"The body did not arrive within {seconds:g} seconds.") from error
-        self._whole = not message.get("more_body", False)
-        return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

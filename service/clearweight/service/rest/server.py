@@ -8,8 +8,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from clearweight.service.core.errors import LoadError
-from clearweight.service.rest.connection import bounded_protocol
-from clearweight.service.rest.ending import EndingServer
+from clearweight.service.rest.connection import Bounds, bounded_protocol
+from clearweight.service.rest.listening import ListeningServer
+from clearweight.service.rest.turnstile import Turnstile
 
 
 class RestServer:
@@ -19,8 +20,10 @@ class RestServer:
     ----------
     port : int
         0 takes a free one, told by ``port``.
-    connections : int
-        Most connections at a time.
+    bounds : Bounds
+        On connections, heads and bodies.
+    turnstile : Turnstile, optional
+        Refuses requests at their heads.
     tls : SSLContext, optional
         With it the port speaks TLS and nothing else.
 
@@ -36,15 +39,17 @@ class RestServer:
         host: str,
         port: int,
         *,
-        connections: int,
+        bounds: Bounds,
         grace_seconds: float,
+        turnstile: Turnstile | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._listener = _listen(host, port)
         self.port: int = self._listener.getsockname()[1]
         config = uvicorn.Config(
             app,
-            http=bounded_protocol(connections),
+            http=bounded_protocol(bounds, turnstile),
+            proxy_headers=False,  # nothing here asks for a caller's address
             ws="none",
             lifespan="off",
             access_log=False,
@@ -53,7 +58,7 @@ class RestServer:
             timeout_graceful_shutdown=int(grace_seconds) or 1,
             ssl_context_factory=None if tls is None else lambda *_: tls,
         )
-        self._server = EndingServer(config, self._listener)
+        self._server = ListeningServer(config, self._listener)
 
     async def start(self) -> asyncio.Task[None]:
         """Answer; the task ends when the server does."""

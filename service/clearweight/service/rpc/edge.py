@@ -1,11 +1,12 @@
 """What every call passes on its way in and out, whatever its method: identity, admission, errors, its line in the log.
 
-One interceptor wraps every method of every service, so that none can be without it. It takes messages as bytes and
-reads them itself: an unknown caller's message is never parsed, and a malformed one is the caller's mistake.
+Services are registered here instead of at the server, and every method is wrapped as it comes, so that none can be
+without it. (An interceptor would do the same, for one more coroutine a call.) Messages are taken as bytes and read
+here: an unknown caller's message is never parsed, and a malformed one is the caller's mistake.
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -35,14 +36,15 @@ HEALTH = frozenset(
 )
 ADMIN = frozenset(f"{_INFERENCE}Repository{verb}" for verb in ("Index", "ModelLoad", "ModelUnload"))
 UNKNOWN_METHOD = "unknown"
+_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _OURS = frozenset({"INTERNAL", "UNKNOWN", "UNAVAILABLE", "DATA_LOSS"})
 
 Finished = Callable[[RequestContext, str, int | str, bool], None]
 """(context, protocol, status, failed): told of every call at its end, for traces."""
 
 
-class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
-    """The layer.
+class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # without types
+    """The layer; to generated code it is a server, to the server it is the handler of everything.
 
     Parameters
     ----------
@@ -57,21 +59,23 @@ class Edge(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in 
     def __init__(self, access: Access, *, admin: bool = False, finished: Finished | None = None) -> None:
         self._access, self._admin = access, admin
         self.finished = finished
-        self._wrapped: dict[str, Any] = {}
+        self._methods: dict[str, Any] = {}
 
-    async def intercept_service(
-        self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
-    ) -> Any:
-        """Return the method's handler behind this layer; wrapped once per method."""
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Take the methods of a service."""
+        for name, handler in handlers.items():
+            method = f"/{service}/{name}"
+            self._methods[method] = self._wrap(method, handler)
+
+    def add_generic_rpc_handlers(self, handlers: object) -> None:
+        """Do nothing: generated code registers its methods both ways."""
+
+    def service(self, handler_call_details: Any) -> Any:
+        """Return a method's handler behind this layer."""
         method = handler_call_details.method
-        wrapped = self._wrapped.get(method)
-        if wrapped is None:
-            handler = await continuation(handler_call_details)
-            if handler is None:
-                # As a stream, which reads nothing before it answers; not kept, as callers make up names without end.
-                return grpc.stream_stream_rpc_method_handler(self._unknown(method))
-            wrapped = self._wrapped[method] = self._wrap(method, handler)
-        return wrapped
+        found = self._methods.get(method)
+        # An unknown one as a stream, which reads nothing before it answers.
+        return found or grpc.stream_stream_rpc_method_handler(self._unknown(method))
 
     def admit(self, method: str, authorization: str | None) -> None:
         """Refuse who may not call this method.
@@ -203,9 +207,7 @@ class _Call:
 
 def _code(context: Any) -> str:
     code = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return code.name
-    return next((known.name for known in grpc.StatusCode if known.value[0] == code), "OK")
+    return code.name if isinstance(code, grpc.StatusCode) else _NAMES.get(code, "OK")
 
 
 def _text(value: str | bytes | None) -> str | None:

@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
 
 from clearweight.service.access import Access
 from clearweight.service.core.dataplane import Dataplane
@@ -65,7 +66,6 @@ class RpcServer:
         # A message is a body and a little framing; both transports share one limit.
         longest = plane.engine.options.limits.body_bytes + _FRAME
         self._server = grpc.aio.server(
-            interceptors=(edge or Edge(Access()),),
             options=[
                 ("grpc.max_receive_message_length", longest),
                 ("grpc.max_send_message_length", longest),
@@ -75,13 +75,14 @@ class RpcServer:
                 ("grpc.server_handshake_timeout_ms", 10_000),
             ],
         )
-        _ADD_INFERENCE(InferenceServicer(plane), self._server)
-        _ADD_EXPLAIN(ExplainServicer(plane), self._server)
+        edge = edge or Edge(Access())
+        _ADD_INFERENCE(InferenceServicer(plane), edge)
+        _ADD_EXPLAIN(ExplainServicer(plane), edge)
         self._health: Any = HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, edge)
+        names = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(ReflectionServicer(names), edge)
+        self._server.add_generic_rpc_handlers((edge,))
         try:
             if credentials is None:
                 self.port = self._server.add_insecure_port(address)

@@ -1,4 +1,7 @@
-"""How a REST listener ends: without losing a request that it has taken.
+"""How a REST listener begins and ends: without letting connections wait, and without losing a request it has taken.
+
+The event loop's own server accepts one connection in each of its rounds, and a round is long when there is much to do:
+under load new callers would wait for seconds. So all that wait are accepted at once.
 
 Ending has an order. First every reply says ``Connection: close``, so that callers with connections of long standing
 come back elsewhere of their own accord (RFC 9112, section 9.6). Then nothing new is taken: what the kernel has already
@@ -21,7 +24,7 @@ _SILENCE = 0.1
 _CLOSE = (b"connection", b"close")
 
 
-class EndingServer(uvicorn.Server):
+class ListeningServer(uvicorn.Server):
     """Uvicorn without its own signal handlers: one place decides when all listeners end, and they end in order.
 
     Parameters
@@ -35,16 +38,19 @@ class EndingServer(uvicorn.Server):
         super().__init__(config)
         self.listening = asyncio.Event()
         self._listener = listener
+        self._entering: set[asyncio.Task[None]] = set()
 
     async def run_listener(self) -> None:
         """Answer until ``should_exit``, then end."""
         # uvicorn closes what it is given; the copy keeps the port while those who knocked before are let in.
-        self._last = self._listener.dup()
+        self._port = self._listener.dup()
+        self._port.setblocking(False)
         await self.serve(sockets=[self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and say so."""
         await super().startup(sockets)
+        asyncio.get_running_loop().add_reader(self._port, self._let_in)
         self.listening.set()
 
     @contextmanager
@@ -56,25 +62,29 @@ class EndingServer(uvicorn.Server):
         """Take nothing new, finish what was taken, close."""
         for server in self.servers:
             server.close()
-        await self._let_in()
+        asyncio.get_running_loop().remove_reader(self._port)
+        self._let_in()
+        self._port.close()
+        await asyncio.gather(*self._entering)
         limit = self.config.timeout_graceful_shutdown
         with suppress(TimeoutError):
             await asyncio.wait_for(self._silence(), limit)
         await super().shutdown(sockets)
 
-    async def _let_in(self) -> None:
-        """Take over connections that the kernel completed before the port was closed."""
-        self._last.setblocking(False)
-        accepted = []
-        with suppress(BlockingIOError):
+    def _let_in(self) -> None:
+        """Take over all connections that the kernel has completed."""
+        with suppress(OSError):  # there are no more, or no more file descriptors
             while True:
-                accepted.append(self._last.accept()[0])
-        self._last.close()
-        loop = asyncio.get_running_loop()
-        for connection in accepted:
-            connection.setblocking(False)
-            with suppress(OSError):  # it has left again
-                await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+                connection, _ = self._port.accept()
+                task = asyncio.create_task(self._enter(connection))
+                self._entering.add(task)
+                task.add_done_callback(self._entering.discard)
+
+    async def _enter(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        with suppress(OSError):  # it has left again, or speaks no TLS
+            loop = asyncio.get_running_loop()
+            await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
 
     def _protocol(self) -> asyncio.Protocol:
         config = self.config
