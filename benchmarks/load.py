@@ -10,8 +10,9 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import cast
 
@@ -25,12 +26,15 @@ _END_STREAM, _END_HEADERS, _ACK = 1, 4, 1
 
 @dataclass(frozen=True)
 class Load:
-    """What to send: ``http`` to ``path`` with headers, or ``grpc`` to a full method name."""
+    """What to send: ``http`` to ``path`` with headers, or ``grpc`` to a full method name.
+
+    ``body`` is a file, or a folder of files that are sent in turn.
+    """
 
     protocol: str
     port: int
     path: str
-    body: str  # a file
+    body: str
     headers: dict[str, str]
     connections: int
     seconds: float
@@ -77,14 +81,15 @@ class _Caller(asyncio.Protocol):
 class HttpCaller(_Caller):
     """HTTP/1.1 with keep-alive."""
 
-    def __init__(self, note: Callable[[float, bool], bool], request: bytes) -> None:
+    def __init__(self, note: Callable[[float, bool], bool], requests: Iterator[bytes]) -> None:
         super().__init__(note)
-        self._request, self._need = request, 0
+        self._requests, self._need = requests, 0
 
     def send(self) -> None:
-        """Send the prepared request."""
+        """Send the next prepared request."""
+        request = next(self._requests)
         self._sent = time.perf_counter()
-        self.transport.write(self._request)
+        self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         """Collect an answer; its head says how long it is."""
@@ -106,10 +111,11 @@ class HttpCaller(_Caller):
 class GrpcCaller(_Caller):
     """Unary gRPC over HTTP/2, one stream at a time."""
 
-    def __init__(self, note: Callable[[float, bool], bool], method: str, message: bytes) -> None:
+    def __init__(self, note: Callable[[float, bool], bool], method: str, messages: Iterator[bytes]) -> None:
+        """``messages`` come with their gRPC prefix."""
         super().__init__(note)
         self._headers = _header_block(method)
-        self._data = b"\0" + len(message).to_bytes(4, "big") + message
+        self._messages, self._data = messages, next(messages)
         self._stream, self._window, self._waiting, self._filled = -1, 65535, False, False
 
     def open(self) -> None:
@@ -130,6 +136,7 @@ class GrpcCaller(_Caller):
             _frame(_HEADERS, _END_HEADERS, self._stream, self._headers)
             + _frame(_DATA, _END_STREAM, self._stream, self._data)
         )
+        self._data = next(self._messages)
 
     def data_received(self, data: bytes) -> None:
         """Take frames as they come."""
@@ -179,7 +186,19 @@ def _header_block(method: str) -> bytes:
     )
 
 
-async def measure(load: Load, body: bytes) -> Measured:
+def prepared(load: Load, bodies: list[bytes]) -> Iterator[bytes]:
+    """Return what to send, ready for the wire, without end."""
+    if load.protocol == "grpc":
+        return cycle([b"\0" + len(body).to_bytes(4, "big") + body for body in bodies])
+    requests = []
+    for body in bodies:
+        lines = [f"POST {load.path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in load.headers.items()]
+        requests.append("\r\n".join([*lines, "", ""]).encode() + body)
+    return cycle(requests)
+
+
+async def measure(load: Load, bodies: list[bytes]) -> Measured:
     """Drive one server for ``load.seconds``."""
     times: list[float] = []
     errors = 0
@@ -191,12 +210,12 @@ async def measure(load: Load, body: bytes) -> Measured:
         errors += not good
         return time.perf_counter() < end
 
+    following = prepared(load, bodies)
+
     def caller() -> _Caller:
         if load.protocol == "grpc":
-            return GrpcCaller(note, load.path, body)
-        lines = [f"POST {load.path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}"]
-        lines += [f"{name}: {value}" for name, value in load.headers.items()]
-        return HttpCaller(note, "\r\n".join([*lines, "", ""]).encode() + body)
+            return GrpcCaller(note, load.path, following)
+        return HttpCaller(note, following)
 
     loop = asyncio.get_running_loop()
     started = time.perf_counter()
@@ -217,7 +236,9 @@ def main() -> None:
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         for line in sys.stdin:
             load = Load(**json.loads(line))
-            found = runner.run(measure(load, Path(load.body).read_bytes()))
+            given = Path(load.body)
+            files = sorted(given.iterdir()) if given.is_dir() else [given]
+            found = runner.run(measure(load, [file.read_bytes() for file in files]))
             print(json.dumps(asdict(found)), flush=True)
 
 

@@ -153,12 +153,38 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
     return TensorSpec(value.name, "FP32", tuple(sizes))
 
 
-def bodies(folder: Path, *, explain: bool = False) -> dict[str, tuple[Path, dict[str, str]]]:
-    """Write one request per protocol; returns body file and headers.
+Bodies = dict[str, tuple[Path, dict[str, str]]]
+"""Protocol -> where its request lies, and the headers that go with it."""
+
+
+def bodies(folder: Path, *, explain: bool = False) -> Bodies:
+    """Write one request per protocol.
 
     ``explain`` asks for an explanation where the path does not say so.
     """
     x = np.random.default_rng(2).standard_normal((1, 3, 32, 32)).astype(np.float32)
+    found = {}
+    for protocol, (body, headers) in requests(x, explain=explain).items():
+        path = folder / f"{protocol}_explain" if explain else folder / protocol
+        path.write_bytes(body)
+        found[protocol] = (path, headers)
+    return found
+
+
+def varied_bodies(folder: Path, count: int = 64) -> Bodies:
+    """Write a folder of requests per protocol, their inputs drawn like the calibration's of ``write_explained``."""
+    found = {}
+    for index, x in enumerate(np.random.default_rng(4).random((count, 1, 3, 32, 32), dtype=np.float32)):
+        for protocol, (body, headers) in requests(x).items():
+            within = folder / f"{protocol}_varied"
+            within.mkdir(exist_ok=True)
+            (within / f"{index:03}").write_bytes(body)
+            found[protocol] = (within, headers)
+    return found
+
+
+def requests(x: NDArray[np.float32], *, explain: bool = False) -> dict[str, tuple[bytes, dict[str, str]]]:
+    """Ask about one input in every protocol; returns body and headers."""
     tensor = {"name": "x", "shape": list(x.shape), "datatype": "FP32"}
     text = orjson.dumps({"inputs": [{**tensor, "data": x.ravel().tolist()}]})
     entry = {**tensor, "parameters": {"binary_data_size": x.nbytes}}
@@ -167,7 +193,7 @@ def bodies(folder: Path, *, explain: bool = False) -> dict[str, tuple[Path, dict
     message.inputs.add(name="x", datatype="FP32", shape=x.shape)
     if explain:
         message.parameters["explain"].bool_param = True
-    written = {
+    return {
         "rest_json": (text, {"Content-Type": "application/json"}),
         "rest_binary": (
             head + x.tobytes(),
@@ -175,9 +201,3 @@ def bodies(folder: Path, *, explain: bool = False) -> dict[str, tuple[Path, dict
         ),
         "grpc": (message.SerializeToString(), {}),
     }
-    found = {}
-    for name, (body, headers) in written.items():
-        path = folder / f"{name}_explain" if explain else folder / name
-        path.write_bytes(body)
-        found[name] = (path, headers)
-    return found
