@@ -255,10 +255,10 @@ def compared(path: Path, raw: NDArray[Any]) -> Scored:
 
 def unseen(recipe: Recipe) -> NDArray[Any]:
     """Return raw inputs that took no part in the export, in the order of their data set."""
-    shape = recipe.model.input_shape
+    shape, resize = recipe.model.input_shape, recipe.data.preprocessing.resize
     if recipe.data.test is not None:
-        return load_source(recipe.data.test, shape).inputs
-    data, settings = load_source(recipe.data.source, shape), recipe.data
+        return load_source(recipe.data.test, shape, resize).inputs
+    data, settings = load_source(recipe.data.source, shape, resize), recipe.data
     parts = split(data, validation=settings.validation, calibration=settings.calibration, seed=recipe.seed)
     kept = {row.tobytes() for row in parts.validation.inputs}
     return data.inputs[[row.tobytes() in kept for row in data.inputs]]

@@ -45,6 +45,13 @@ def test_a_sound_manifest_passes():
     check_manifest(replace(MADE, files={**FILES, "report.html": replace(ENTRY, device=False)}))
     check_manifest(replace(MADE, drift=Drift("gradient", {"cosine": NULL, "disagreement": NULL})))
     check_manifest(replace(MADE, variant="reference", fidelity=None, explainers={}, default_explainer=None))
+    check_manifest(
+        replace(
+            MADE,
+            preprocessing=Preprocessing(resize="crop"),
+            inputs=(TensorSpec("input", "FP32", (-1, 1, 8, 8)),),
+        )
+    )
 
 
 @pytest.mark.parametrize(
@@ -59,6 +66,8 @@ def test_a_sound_manifest_passes():
         {"inputs": (TensorSpec("input", "FP32", (-2,)),)},
         {"preprocessing": Preprocessing(raw_datatype="BOOL")},
         {"preprocessing": Preprocessing(std=(1.0, 0.0))},
+        {"preprocessing": Preprocessing(resize="shrink")},
+        {"preprocessing": Preprocessing(resize="crop"), "inputs": (TensorSpec("input", "FP32", (-1, 64)),)},
         {"ledger": row(parameters=1)},
         {"ledger": row(parameters=0)},  # then reference_bytes would have to fall as well
         {"integrity": replace(MADE.integrity, occlusion_cosine_min=0.9)},

@@ -1,9 +1,9 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from clearweight.artifact.errors import FieldTypeError, FieldValueError, MissingFieldError, UnknownFieldError
-from clearweight.artifact.record_form import from_form, to_form
+from clearweight.artifact.record_form import OPTIONAL, from_form, to_form
 
 
 @dataclass(frozen=True)
@@ -72,3 +72,19 @@ def test_numbers_beyond_64_bits_and_infinities_are_refused():
             from_form(Leaf, {"number": number, "share": None}, "here")
     with pytest.raises(FieldValueError):
         from_form(Leaf, {"number": 1, "share": float("inf")}, "here")
+
+
+@dataclass(frozen=True)
+class Grown:
+    name: str
+    later: str | None = field(default=None, metadata=OPTIONAL)
+
+
+def test_a_field_that_joined_later_is_left_out_where_it_is_none():
+    for record, form in ((Grown("a"), {"name": "a"}), (Grown("a", "b"), {"name": "a", "later": "b"})):
+        assert to_form(record) == form
+        assert from_form(Grown, form, "here") == record
+    with pytest.raises(FieldTypeError, match=r"here.later is NoneType"):
+        from_form(Grown, {"name": "a", "later": None}, "here")
+    with pytest.raises(MissingFieldError, match="'name'"):
+        from_form(Grown, {"later": "b"}, "here")

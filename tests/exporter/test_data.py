@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clearweight.artifact.preprocessing import RESIZE
 from clearweight.exporter import DataError
 from clearweight.exporter.data import (
     IDX_TYPES,
@@ -17,6 +18,7 @@ from clearweight.exporter.data import (
     read_image_folder,
     read_npz,
 )
+from clearweight.service.core.image import decode_images
 
 
 def idx_bytes(array, code):
@@ -115,10 +117,31 @@ def test_colour_images_have_their_channels_first(tmp_path):
     assert images[3].max(axis=(1, 2)).tolist() == [11, 0, 0]
 
 
-def test_images_of_another_size_are_resized(tmp_path):
-    images, _ = read_image_folder(image_folder(tmp_path, size=(9, 9)), (1, 3, 4))
+def test_images_of_another_size_are_refused_unless_it_is_said_how(tmp_path):
+    folder = image_folder(tmp_path, size=(9, 9))
 
-    assert images.shape == (4, 1, 3, 4)
+    with pytest.raises(DataError, match=r"0\.png' is 9 x 9 pixels, expected 4 x 3; .*\(stretch or crop\)"):
+        read_image_folder(folder, (1, 3, 4))
+    for resize in RESIZE:
+        assert read_image_folder(folder, (1, 3, 4), resize)[0].shape == (4, 1, 3, 4)
+
+
+@pytest.mark.parametrize("resize", RESIZE)
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pictures_become_what_the_service_makes_of_them(tmp_path, channels, resize):
+    (tmp_path / "cat").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (13, 17, 4)).astype(np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # a camera held sideways
+    Image.fromarray(noise).save(tmp_path / "cat" / "clear.png")
+    Image.fromarray(noise[..., :3]).save(tmp_path / "cat" / "photo.jpg", exif=turned)
+    Image.fromarray(noise[..., 0]).save(tmp_path / "cat" / "grey.png")
+    files = [path.read_bytes() for path in sorted((tmp_path / "cat").iterdir())]
+
+    found, _ = read_image_folder(tmp_path, (channels, 5, 8), resize)
+
+    told = decode_images(files, (channels, 5, 8), resize=resize, pixels=10_000)
+    assert np.array_equal(found, told)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4), (3, 4)])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clearweight.exporter import DataError, RecipeError, SplitError
 from clearweight.exporter.checkpoint import Checkpoints
@@ -104,6 +105,23 @@ def test_a_model_without_logits_is_refused(tmp_path, monkeypatch):
 def test_missing_files_are_named(tmp_path):
     with pytest.raises(DataError, match=r"none\.npz' does not exist"):
         load_source(SourceSection(npz=tmp_path / "none.npz"), (1,))
+
+
+def test_pictures_are_resized_as_the_recipe_says_and_the_artifact_is_told(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for shade in range(12):
+            noise = np.random.default_rng(shade).integers(0, 256, (9, 13)).astype(np.uint8)
+            Image.fromarray(noise // (1 + (name == "dog"))).save(tmp_path / name / f"{shade}.png")
+    folder = {"source": {"image_folder": str(tmp_path)}, "validation": 6, "calibration": 6}
+    common = {"scale": 1 / 255}
+
+    found = prepared(reference=None, data={**folder, "preprocessing": {**common, "resize": "crop"}})
+
+    assert found.preprocessing.resize == "crop"
+    assert found.splits.fit.inputs.shape == (12, 1, 8, 8)
+    with pytest.raises(DataError, match="13 x 9 pixels, expected 8 x 8"):
+        prepared(reference=None, data={**folder, "preprocessing": common})
 
 
 def test_idx_files_become_inputs(tmp_path):

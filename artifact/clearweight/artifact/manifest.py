@@ -6,6 +6,8 @@ is ``manifest_rules.py``.
 
 from dataclasses import dataclass, field
 
+from clearweight.artifact.record_form import OPTIONAL
+
 FORMAT = "clearweight"
 FORMAT_VERSION = 1
 
@@ -24,12 +26,14 @@ class Preprocessing:
     """How raw inputs become model inputs; ``preprocessing.apply`` runs it.
 
     ``x = (float32(raw) * scale - mean) / std``; mean and std per channel (axis 1), one number, or none.
+    ``resize`` is how pictures were brought to the model's size before (``preprocessing.RESIZE``); None: they had it.
     """
 
     raw_datatype: str = "FP32"
     scale: float = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    resize: str | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)

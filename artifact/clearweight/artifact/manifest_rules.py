@@ -15,6 +15,7 @@ from clearweight.artifact.manifest import (
     Manifest,
     NullDistribution,
 )
+from clearweight.artifact.preprocessing import RESIZE
 
 VARIANTS = ("compressed", "reference")
 CANARY_SOURCES = ("calibration", "file", "synthetic")
@@ -109,6 +110,12 @@ def _check_tensors(manifest: Manifest) -> None:
     preprocessing = manifest.preprocessing
     _one_of(preprocessing.raw_datatype, RAW_DATATYPES, "preprocessing.raw_datatype")
     _demand(0.0 not in preprocessing.std, f"preprocessing.std {preprocessing.std} holds a zero")
+    if preprocessing.resize is not None:
+        _one_of(preprocessing.resize, RESIZE, "preprocessing.resize")
+        shape = manifest.inputs[0].shape
+        _demand(
+            len(shape) == 4, f"preprocessing.resize is stated, and inputs of shape {shape} are no pictures"
+        )
 
 
 def _check_files(manifest: Manifest) -> None:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 from clearweight.artifact.errors import PreprocessingError
 from clearweight.artifact.manifest import Preprocessing
 
+RESIZE = ("stretch", "crop")
+"""To the model's size without regard to proportions; or the shorter side to it, and the middle of the longer. Both are
+bilinear over the whole area that a pixel covers, and act on pictures, before ``apply`` sees numbers."""
 # Open Inference Protocol names of the types raw inputs may have.
 RAW_DATATYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype(np.uint8),

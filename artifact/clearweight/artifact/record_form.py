@@ -2,24 +2,34 @@
 
 The types a record may use are few: str, bool, int, float, another record, ``X | None``,
 ``tuple[X, ...]`` and ``dict[str, X]``. Nothing is converted: an integer is not a float, "1" is not 1.
+
+A field that joined a record later is ``OPTIONAL`` and None by default: left out where it is None, so that what was
+written before keeps its one spelling.
 """
 
 import math
 import types
 import typing
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from typing import Any, TypeVar
 
 from clearweight.artifact.errors import FieldTypeError, FieldValueError, MissingFieldError, UnknownFieldError
 
 Record = TypeVar("Record")
+OPTIONAL = types.MappingProxyType({"optional": True})
+"""Metadata of such a field."""
 MAX_INTEGER = 2**63 - 1  # what every JSON reader of the world can be asked to hold in 64 bits
 
 
 def to_form(value: Any) -> Any:
     """Turn a record into dicts, lists and numbers."""
     if is_dataclass(value):
-        return {entry.name: to_form(getattr(value, entry.name)) for entry in fields(value)}
+        stated = {entry.name: (entry, getattr(value, entry.name)) for entry in fields(value)}
+        return {
+            name: to_form(own)
+            for name, (entry, own) in stated.items()
+            if not (_optional(entry) and own is None)
+        }
     if isinstance(value, dict):
         return {key: to_form(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
@@ -54,10 +64,17 @@ def from_form(record: type[Record], form: Any, where: str) -> Record:
             raise UnknownFieldError(
                 f"Unknown field {key!r} in {where}. Known fields: {', '.join(sorted(hints))}."
             )
+    optional = {entry.name for entry in fields(typing.cast("type[Any]", record)) if _optional(entry)}
     for name in hints:
-        if name not in form:
+        if name not in form and name not in optional:
             raise MissingFieldError(f"Field {name!r} is missing in {where}.")
-    return record(**{name: _read(hint, form[name], f"{where}.{name}") for name, hint in hints.items()})
+    for name in optional & set(form):
+        _demand(form[name] is not None, f"{where}.{name}", "a value, or no such field", form[name])
+    return record(**{name: _read(hints[name], value, f"{where}.{name}") for name, value in form.items()})
+
+
+def _optional(entry: "Field[Any]") -> bool:
+    return bool(entry.metadata.get("optional"))
 
 
 def _read(hint: Any, form: Any, where: str) -> Any:

@@ -72,7 +72,8 @@ def canary_inputs(prepared: Prepared) -> Labelled:
     """Return the probes that travel with the artifact."""
     section = prepared.recipe.canaries
     if section.source == "file" and section.file is not None:
-        given = load_source(section.file, prepared.recipe.model.input_shape)
+        shape, resize = prepared.recipe.model.input_shape, prepared.preprocessing.resize
+        given = load_source(section.file, shape, resize)
         return spread_over_classes(given, section.count)
     if section.source == "synthetic":
         shape, classes = prepared.recipe.model.input_shape, len(prepared.labels)

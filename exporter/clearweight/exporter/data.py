@@ -10,8 +10,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from clearweight.artifact.preprocessing import RESIZE
 from clearweight.exporter.errors import DataError
 from clearweight.exporter.source import load_callable
 
@@ -90,12 +91,20 @@ def read_idx(path: Path) -> NDArray[Any]:
     return np.frombuffer(data, kind, offset=head).reshape(shape).astype(kind.newbyteorder("="))
 
 
-def read_image_folder(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def read_image_folder(
+    folder: Path, shape: tuple[int, ...], resize: str | None = None
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read ``folder/CLASS/*.png`` (or jpg, bmp) as uint8 images; classes are the sorted folder names.
 
     Parameters
     ----------
-    shape : (channels, height, width) of the network's input; channels 1 or 3. Images are resized (bilinear).
+    shape : (channels, height, width) of the network's input; channels 1 or 3
+    resize : "stretch" or "crop" (`artifact.preprocessing.RESIZE`); None refuses images of another size
+
+    Raises
+    ------
+    DataError
+        The shape is no image's, a file cannot be read or has another size, or there is none.
     """
     if len(shape) != 3 or shape[0] not in (1, 3):
         raise DataError(f"An image folder needs an input of shape (1 or 3, height, width), found {shape}.")
@@ -105,17 +114,37 @@ def read_image_folder(folder: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.
         for path in sorted(p for p in directory.iterdir() if p.suffix.lower() in IMAGE_ENDINGS):
             try:
                 with Image.open(path) as opened:
-                    image = opened.convert("L" if shape[0] == 1 else "RGB")
-                    if image.size != (shape[2], shape[1]):
-                        image = image.resize((shape[2], shape[1]), Image.Resampling.BILINEAR)
-                    pixels = np.asarray(image)
+                    image = _upright(opened).convert("L" if shape[0] == 1 else "RGB")
             except (UnidentifiedImageError, OSError) as error:
                 raise DataError(f"{str(path)!r} is not an image that can be read: {error}.") from error
+            pixels = np.asarray(_sized(image, (shape[2], shape[1]), resize, path))
             images.append(pixels.reshape(shape) if shape[0] == 1 else pixels.transpose(2, 0, 1))
             labels.append(label)
     if not images:
         raise DataError(f"{str(folder)!r} holds no images; expected {str(folder)!r}/CLASS/*.png.")
     return np.stack(images), np.asarray(labels, dtype=np.int64)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Apply the orientation that a camera noted, and put what is transparent on black, as the service does."""
+    turned: Image.Image = ImageOps.exif_transpose(image)
+    if "transparency" not in turned.info and turned.mode not in ("LA", "PA", "RGBA"):
+        return turned
+    clear = turned.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear)
+
+
+def _sized(image: Image.Image, size: tuple[int, int], resize: str | None, path: Path) -> Image.Image:
+    if image.size == size:
+        return image
+    if resize is None:
+        raise DataError(
+            f"{str(path)!r} is {image.width} x {image.height} pixels, expected {size[0]} x {size[1]}; "
+            f"preprocessing.resize ({' or '.join(RESIZE)}) allows another size."
+        )
+    if resize == "crop":
+        return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def labelled(inputs: Any, labels: Any, input_shape: tuple[int, ...], origin: str) -> Labelled:

@@ -59,8 +59,12 @@ class Prepared:
         return Samples(self.inputs(part), torch.from_numpy(part.labels))
 
 
-def load_source(section: SourceSection, input_shape: tuple[int, ...]) -> Labelled:
+def load_source(section: SourceSection, input_shape: tuple[int, ...], resize: str | None = None) -> Labelled:
     """Read labelled inputs from where the recipe says.
+
+    Parameters
+    ----------
+    resize : of the recipe's preprocessing, for pictures of another size
 
     Raises
     ------
@@ -76,7 +80,9 @@ def load_source(section: SourceSection, input_shape: tuple[int, ...]) -> Labelle
         return labelled(read_idx(section.idx), read_idx(section.idx_labels), input_shape, str(section.idx))
     if section.image_folder is not None:
         return labelled(
-            *read_image_folder(section.image_folder, input_shape), input_shape, str(section.image_folder)
+            *read_image_folder(section.image_folder, input_shape, resize),
+            input_shape,
+            str(section.image_folder),
         )
     if section.callable is None:
         raise RecipeError("The data source names neither a file nor a callable.")
@@ -142,24 +148,25 @@ def prepare(recipe: Recipe, progress: Progress, checkpoints: Checkpoints) -> Pre
         Whatever of the recipe, the data or the model is wrong (see `errors`).
     """
     shape = recipe.model.input_shape
-    data = load_source(recipe.data.source, shape)
+    section = recipe.data.preprocessing
+    data = load_source(recipe.data.source, shape, section.resize)
     splits = split(
         data, validation=recipe.data.validation, calibration=recipe.data.calibration, seed=recipe.seed
     )
     digests = splits.digests()
     test = splits.validation
     if recipe.data.test is not None:
-        test = load_source(recipe.data.test, shape)
+        test = load_source(recipe.data.test, shape, section.resize)
         check_disjoint(
             fit=splits.fit, validation=splits.validation, calibration=splits.calibration, test=test
         )
         digests["test"] = digest(test)
-    section = recipe.data.preprocessing
     preprocessing = Preprocessing(
         raw_datatype="UINT8" if data.inputs.dtype == np.uint8 else "FP32",
         scale=section.scale,
         mean=section.mean,
         std=section.std,
+        resize=section.resize,
     )
     runtime = make_runtime(recipe, progress)
     fitting = Samples(

@@ -86,11 +86,17 @@ class SourceSection(_Section):
 
 
 class PreprocessingSection(_Section):
-    """``(raw * scale - mean) / std``, per channel; part of the artifact, applied before every run."""
+    """``(raw * scale - mean) / std``, per channel; part of the artifact, applied before every run.
+
+    Attributes
+    ----------
+    resize : how pictures of another size than the model's are brought to it; None refuses them
+    """
 
     scale: PositiveFloat = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[PositiveFloat, ...] = ()
+    resize: Literal["stretch", "crop"] | None = None
 
 
 class DataSection(_Section):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearweight.artifact import Preprocessing, TensorSpec
+from clearweight.artifact.preprocessing import RESIZE
 from clearweight.service.core.datatypes import DATATYPES
 from clearweight.service.core.errors import InvalidRequestError, TooLargeError, UnsupportedError
 from clearweight.service.core.series import decode_series
@@ -29,7 +30,8 @@ def decode_rows(
     """Decode a BYTES tensor [N] or [N, 1] into the raw input that the manifest's preprocessing takes.
 
     A model of images ([N, C, H, W]) takes PNG and JPEG files, or their base64; one of series or features
-    ([N, L] or [N, C, L]) takes CSV or JSON text. The parameters ``resize`` and ``pixels`` are read here.
+    ([N, L] or [N, C, L]) takes CSV or JSON text. The parameters ``resize`` (by default what the manifest states) and
+    ``pixels`` are read here.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def decode_rows(
         raise TooLargeError(f"{len(rows)} rows of input {spec.name!r} exceed {limits.elements} elements.")
     kind = DATATYPES[preprocessing.raw_datatype]
     if len(row) == 3:
-        return _pictures(spec.name, rows, row, kind.name, parameters, limits).astype(kind.dtype)
+        return _pictures(spec.name, rows, row, preprocessing, parameters, limits).astype(kind.dtype)
     if len(row) > 2 or not row:
         raise InvalidRequestError(f"Input {spec.name!r} has shape {list(spec.shape)}, which nothing encodes.")
     series = np.stack([decode_series(_text(spec.name, data), row) for data in rows])
@@ -66,7 +68,7 @@ def _pictures(
     name: str,
     rows: NDArray[Any],
     shape: tuple[int, ...],
-    raw_datatype: str,
+    preprocessing: Preprocessing,
     parameters: Mapping[str, Scalar],
     limits: Limits,
 ) -> NDArray[Any]:
@@ -74,8 +76,9 @@ def _pictures(
         from clearweight.service.core import image  # noqa: PLC0415  # the one part that needs Pillow
     except ImportError:
         raise UnsupportedError("Pictures need Pillow, which is not installed here.") from None
-    resize = _choice(parameters, "resize", image.RESIZE)
+    resize = _choice(parameters, "resize", RESIZE) or preprocessing.resize
     pixels = _choice(parameters, "pixels", PIXELS)
+    raw_datatype = preprocessing.raw_datatype
     if raw_datatype == "UINT8":
         if pixels == "unit":
             raise InvalidRequestError(

@@ -11,10 +11,9 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from clearweight.artifact.preprocessing import RESIZE
 from clearweight.service.core.errors import InvalidRequestError, TooLargeError
 
-RESIZE = ("stretch", "crop")
-"""To the model's size without regard to proportions; or the shorter side to it, and the middle of the longer."""
 _FORMATS: dict[bytes, type[ImageFile]] = {b"\x89PNG\r\n\x1a\n": PngImageFile, b"\xff\xd8\xff": JpegImageFile}
 _MODES = {1: "L", 3: "RGB"}
 _DEEP = ("I", "F")  # modes of more than eight bits per channel begin so
