@@ -15,6 +15,7 @@ BENCHMARKS: dict[str, str] = {
     "packing": "benchmarks.packing",
     "pareto": "benchmarks.pareto",
     "post_training": "benchmarks.post_training",
+    "resident": "benchmarks.resident",
     "service_smoke": "benchmarks.service_smoke",
     "serving": "benchmarks.serving",
     "soak": "benchmarks.soak",

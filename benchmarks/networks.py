@@ -68,16 +68,19 @@ class BasicBlock(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """ResNet-20 for CIFAR-10 (He et al., CVPR 2016, section 4.2), 269,722 parameters. Input [N, 3, 32, 32]."""
+    """ResNet-20 for CIFAR-10 (He et al., CVPR 2016, section 4.2), 269,722 parameters. Input [N, 3, 32, 32].
 
-    def __init__(self) -> None:
+    ``width`` other than 16 gives the same layers with fewer channels, or more.
+    """
+
+    def __init__(self, width: int = 16) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = _stage(16, 16, 1)
-        self.layer2 = _stage(16, 32, 2)
-        self.layer3 = _stage(32, 64, 2)
-        self.linear = nn.Linear(64, 10)
+        self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.layer1 = _stage(width, width, 1)
+        self.layer2 = _stage(width, 2 * width, 2)
+        self.layer3 = _stage(2 * width, 4 * width, 2)
+        self.linear = nn.Linear(4 * width, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits [N, 10]."""

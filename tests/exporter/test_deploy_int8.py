@@ -268,7 +268,7 @@ def test_occlusion_is_needed_whether_or_not_the_recipe_names_it(deployed):
     assert set(explain_graphs(predict, recipe, ("occlusion",))) == {"gradient", "occlusion"}
 
 
-def test_deploy_is_one_of_two_words():
+def test_deploy_is_one_of_three_words():
     assert small_digits.recipe().deploy == "float32"
     with pytest.raises(RecipeError, match="deploy"):
         small_digits.recipe(deploy="int4")

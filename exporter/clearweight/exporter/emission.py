@@ -35,10 +35,11 @@ from clearweight.exporter.explain import (
 from clearweight.exporter.explain.record import record
 from clearweight.exporter.graph import split_parameters, to_onnx
 from clearweight.exporter.graph.plain import without_parametrizations
+from clearweight.exporter.mixed_precision import curvature, mix
 from clearweight.exporter.oracle import oracle
-from clearweight.exporter.quantization import OCCLUSION, quantize, with_agreement
+from clearweight.exporter.quantization import OCCLUSION, Quantized, quantize, with_agreement
 from clearweight.exporter.recipe import Recipe
-from clearweight.exporter.restructure import restructure
+from clearweight.exporter.restructure import Restructured, restructure
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +48,7 @@ class Emitted:
 
     Attributes
     ----------
-    plain : the torch module, constraints turned into values; of a quantized network, the ONNX file as a module
+    plain : the torch module, constraints turned into values; of one deployed in fewer bits, the ONNX file as a module
     predict : self-contained canonical ONNX
     graphs : method -> explain graph, self-contained
     records : method -> what the manifest says of it
@@ -55,8 +56,9 @@ class Emitted:
     report : what the writer says of the packed weights
     stands_for : packed tensor -> how many of the reference's parameters it stands for, where not all its elements
     channels : value -> which of the reference's channels it still has, where it lost some
-    quantized : whether the network runs in int8
+    quantized : whether activations are rounded, too
     exact : the network in float32, before it was deployed in fewer bits; None where ``predict`` is that
+    bits : weight -> the bits it takes, where they were chosen weight by weight
     """
 
     plain: nn.Module
@@ -69,6 +71,7 @@ class Emitted:
     channels: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     quantized: bool = False
     exact: onnx.ModelProto | None = None
+    bits: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def ledger(self) -> Ledger:
@@ -180,7 +183,7 @@ def emit(
     model : possibly constrained
     samples : inputs on which the explain graphs are verified, at least two
     on_graph : called as (done, total) after each verified explain graph
-    calibration : quantize to int8 with the activation ranges that these inputs show; None stays in float32
+    calibration : deploy as the recipe says, by what these inputs show; None stays in float32
     """
     tensors = coded_tensors(model)
     plain = without_parametrizations(model)
@@ -189,12 +192,12 @@ def emit(
     check_codes(tensors, parameters)
     own = [tensor for tensor in tensors if tensor.name in parameters]
     rebuilt = restructure(model, exact, own)
-    exact = rebuilt.model
-    small = None if calibration is None else quantize(exact, rebuilt.tensors, calibration)
+    small = None if calibration is None else _deployed(model, exact, rebuilt, recipe, calibration)
+    exact, rounded = rebuilt.model, small is not None and recipe.deploy == "int8"
     predict = exact if small is None else small.predict
     packed, report = pack(rebuilt.tensors if small is None else small.tensors, recipe.coder)
     contents = {"predict.onnx": _structure(predict), "weights.cwt": packed}
-    graphs = explain_graphs(predict, recipe, () if small is None else (OCCLUSION,))
+    graphs = explain_graphs(predict, recipe, (OCCLUSION,) if rounded else ())
     records = {}
     for method, graph in graphs.items():
         contents[f"explain.{method}.onnx"] = _structure(graph.model)
@@ -212,7 +215,7 @@ def emit(
             plain, predict, graphs, records, contents, report, rebuilt.stands_for, rebuilt.channels
         )
     shipped = OnnxModule(predict, threads=recipe.threads)
-    counted = {**rebuilt.stands_for, **dict.fromkeys(small.beside, 0)}
+    counted = {**small.stands_for, **rebuilt.stands_for, **dict.fromkeys(small.beside, 0)}
     return Emitted(
         shipped,
         predict,
@@ -222,9 +225,26 @@ def emit(
         report,
         counted,
         rebuilt.channels,
-        quantized=True,
+        quantized=rounded,
         exact=exact,
+        bits=small.bits,
     )
+
+
+def _deployed(
+    model: nn.Module,
+    exact: onnx.ModelProto,
+    rebuilt: Restructured,
+    recipe: Recipe,
+    calibration: NDArray[np.float32],
+) -> Quantized | None:
+    """Return the network as the recipe deploys it; None for float32."""
+    if recipe.deploy == "int8":
+        return quantize(rebuilt.model, rebuilt.tensors, calibration)
+    if recipe.mixed_precision is None:
+        return None
+    bent = curvature(model, exact, calibration, recipe.mixed_precision, recipe.seed)
+    return mix(rebuilt.model, rebuilt.tensors, bent, recipe.mixed_precision)
 
 
 def _structure(model: onnx.ModelProto) -> bytes:

@@ -94,6 +94,11 @@ def environment(recipe: Recipe) -> dict[str, str]:
     }
 
 
+def stated_bits(own: Emitted) -> dict[str, str]:
+    """Return which weight takes how many bits, where they were chosen weight by weight."""
+    return {"bits": ", ".join(f"{name} {bits}" for name, bits in own.bits.items())} if own.bits else {}
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -193,7 +198,7 @@ def describe(
         drift=drift_null(method, scores, floors, disagreement, seen.reference.logits.argmax(1)),
         canaries=Canaries(source=recipe.canaries.source, count=recipe.canaries.count),
         splits=prepared.digests,
-        environment=environment(recipe),
+        environment=environment(recipe) | stated_bits(own),
     )
 
 
@@ -222,7 +227,7 @@ def finish(
         recipe,
         samples,
         lambda k, n: tell("explain graphs", k, n, None),
-        calibration=calibration if recipe.deploy == "int8" else None,
+        calibration=None if recipe.deploy == "float32" else calibration,
     )
     seen = run_both(recipe, reference, own, calibration)
     tell("measure", 1, 3, None)

@@ -5,8 +5,9 @@ roundings straight through. Two numbers say what that is worth: how near such a 
 it ranks places beside occlusion, which asks the quantized network itself and needs no gradient.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -29,18 +30,37 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """A network in int8.
+    """A network in fewer bits.
 
     Attributes
     ----------
-    predict : self-contained QuantizeLinear/DequantizeLinear graph
+    predict : self-contained graph that computes with what is stored
     tensors : everything it reads, in its order: the parameters under their own names, scales and zero points
     beside : names of the latter, which are no parameters of the network
+    stands_for : parameter -> how many elements it had, where several lie in one now
+    bits : weight -> bits it takes, where they differ
     """
 
     predict: onnx.ModelProto
     tensors: list[CodedTensor]
     beside: frozenset[str]
+    stands_for: Mapping[str, int] = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
+
+
+def stored(after: Mapping[str, NDArray[Any]], tensors: Sequence[CodedTensor]) -> list[CodedTensor]:
+    """Return what a quantized graph reads as the writer takes it: floats keep the codes that they have.
+
+    Parameters
+    ----------
+    after : name -> values, in the graph's order
+    tensors : of the float32 network
+    """
+    codes = {tensor.name: tensor for tensor in tensors}
+    return [
+        codes[name] if name in codes and values.dtype == np.float32 else CodedTensor(name, values)
+        for name, values in after.items()
+    ]
 
 
 def quantize(
@@ -60,7 +80,6 @@ def quantize(
     ConstraintError
         A parameter got lost: the graph reads it in a way that the quantizer changes.
     """
-    codes = {tensor.name: tensor for tensor in tensors}
     shared = any(tensor.codebook is not None or isinstance(tensor, TiledTensor) for tensor in tensors)
     predict = int8_onnx(exact, calibration, per_channel=not shared)
     _, before = split_parameters(exact)
@@ -70,11 +89,7 @@ def quantize(
         raise ConstraintError(
             f"Parameter {lost[0]!r} has no integers of its shape in the quantized graph: deploy float32 instead."
         )
-    packed = [
-        codes[name] if name in codes and values.dtype == np.float32 else CodedTensor(name, values)
-        for name, values in after.items()
-    ]
-    return Quantized(predict, packed, frozenset(after) - frozenset(before))
+    return Quantized(predict, stored(after, tensors), frozenset(after) - frozenset(before))
 
 
 def with_agreement(

@@ -33,6 +33,8 @@ from clearweight.exporter.objective import TERMS
 from clearweight.exporter.training import FineTuning
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+# Steps after which a weight is made of other parameters.
+_IN_PARTS = ("low_rank", "kernel_quantization", "unify_weights")
 Dimension = Annotated[int, Field(gt=0)]
 
 
@@ -203,6 +205,31 @@ class SearchSection(_Section):
     max_latency: PositiveFloat | None = None
 
 
+class MixedPrecisionSection(_Section):
+    """How bits are shared out among weights that are deployed in mixed precision: exactly one limit.
+
+    Attributes
+    ----------
+    bits : a weight may take
+    bits_per_weight : on average over all weights, scales included, before entropy coding
+    max_distortion : estimated, summed over weights: nats of the answer, and ``attribution_share`` times the squared
+        distance of unit maps
+    statistic_samples : calibration inputs that the estimate looks at
+    """
+
+    bits: Annotated[tuple[Literal[4, 8, 16, 32], ...], Field(min_length=1)] = (4, 8, 16, 32)
+    bits_per_weight: PositiveFloat | None = None
+    max_distortion: PositiveFloat | None = None
+    attribution_share: NonNegativeFloat = 1.0
+    statistic_samples: PositiveInt = 256
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> "MixedPrecisionSection":
+        if (self.bits_per_weight is None) == (self.max_distortion is None):
+            raise ValueError("exactly one of bits_per_weight and max_distortion is expected")
+        return self
+
+
 class CanarySection(_Section):
     """The probe inputs that travel with the artifact.
 
@@ -260,7 +287,8 @@ class Recipe(_Section):
     reference: ReferenceSection | None = None
     objective: ObjectiveSection
     steps: tuple[Annotated[Configured, BeforeValidator(_named(METHODS, "method"))], ...] = Field(min_length=1)
-    deploy: Literal["float32", "int8"] = "float32"
+    deploy: Literal["float32", "int8", "mixed"] = "float32"
+    mixed_precision: MixedPrecisionSection | None = None
     coder: Literal["huffman", "range"] = "huffman"
     explainers: Annotated[tuple[str, ...], AfterValidator(_unique), Field(min_length=1)] = (
         "gradient",
@@ -275,6 +303,15 @@ class Recipe(_Section):
     search: SearchSection | None = None
     canaries: CanarySection = CanarySection()
     report: ReportSection = ReportSection()
+
+    @model_validator(mode="after")
+    def _mixed_precision_given(self) -> "Recipe":
+        if (self.deploy == "mixed") != (self.mixed_precision is not None):
+            raise ValueError("deploy 'mixed' and the key 'mixed_precision' belong together")
+        for name in _IN_PARTS:
+            if self.deploy == "mixed" and any(isinstance(s, METHODS[name].config_type) for s in self.steps):
+                raise ValueError(f"deploy 'mixed' does not know what the parts that {name} makes of a weight do")
+        return self
 
     @model_validator(mode="after")
     def _default_among_explainers(self) -> "Recipe":

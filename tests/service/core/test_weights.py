@@ -6,10 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from benchmarks.served_cnn import write_cnn
+from clearweight.artifact import CodedTensor, WeightsReader, write_weights
+from clearweight.exporter.graph import session, split_parameters, to_onnx, weight_only, weights_of
 from clearweight.service import Engine, EngineOptions, InvalidRequestError, LoadError
 from clearweight.service.core import weights
+from clearweight.service.core.session import Session
 from tests.service import artifacts
 
 LOAD = """
@@ -46,6 +51,24 @@ def test_convolutions_do_not_depend_on_the_mode_either(exported):
 
     assert np.allclose(found.logits, expected.logits, rtol=1e-4, atol=1e-4)
     assert np.allclose(found.map, expected.map, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("bits", [4, 8, 16])
+@pytest.mark.parametrize("memory", weights.MEMORY)
+def test_few_bits_are_read_from_the_packed_weights_in_both_modes(tmp_path, bits, memory):
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(216, 10))
+    model = to_onnx(module.eval(), torch.zeros(2, 1, 8, 8))
+    made = weight_only(model, dict.fromkeys(weights_of(model), bits)).model
+    structure, parameters = split_parameters(made)
+    with (tmp_path / "weights.cwt").open("wb") as file:
+        write_weights(file, [CodedTensor(name, values) for name, values in parameters.items()])
+    x = np.random.default_rng(0).random((3, 1, 8, 8), np.float32)
+
+    held = weights.MEMORY[memory](lambda: WeightsReader(tmp_path / "weights.cwt"))
+    (found,) = Session(structure.SerializeToString(), held, 1).run({"input": x})
+
+    assert np.allclose(found, session(made).run(None, {"input": x})[0], atol=1e-6)
 
 
 def test_the_self_test_finds_a_runtime_that_reads_the_placeholder(exported, monkeypatch):

@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from clearweight.exporter.graph.shape import free_batch
-
 DOMAIN, OPERATOR = "com.microsoft", "MatMulNBits"
 # ONNX Runtime's name for "multiply in float32": the default leaves it free to round the activations to 8 bits.
 FLOAT32_ARITHMETIC = 1
@@ -78,7 +76,6 @@ def standard_operators(model: onnx.ModelProto) -> onnx.ModelProto:
         standard = [entry for entry in own.opset_import if entry.domain != DOMAIN]
         del own.opset_import[:]
         own.opset_import.extend(standard)
-        free_batch(own)
     return own
 
 

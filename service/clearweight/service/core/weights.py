@@ -4,8 +4,9 @@ Fast: ``add_external_initializers`` gives every session a copy, so constant fold
 real values and may keep them in whatever layout their kernels like best, at up to a second copy.
 
 Saving: ``add_initializer`` lets all sessions read one buffer. That is only right while nobody reads the file in its
-stead: the optimizers that do (NCHWc layout, constant folding) and prepacking are switched off, and the file, which ONNX
-Runtime insists on, holds nothing but zeros. What would still read it fails the self-test, which every model runs.
+stead: the optimizers that do (NCHWc layout, constant folding, widening of float16) and prepacking are switched off, and
+the file, which ONNX Runtime insists on, holds nothing but zeros. What would still read it fails the self-test, which
+every model runs.
 """
 
 import tempfile
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from clearweight.artifact import WeightsReader
 
 _PROVIDERS = ["CPUExecutionProvider"]
-_READERS_OF_THE_FILE = ["NchwcTransformer", "ConstantFolding"]
+_READERS_OF_THE_FILE = ["NchwcTransformer", "ConstantFolding", "FuseFp16InitializerToFp32NodeTransformer"]
 _FILE = "weights.cwt"  # as the graphs name where their parameters are
 
 
