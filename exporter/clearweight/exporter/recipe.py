@@ -310,7 +310,9 @@ class Recipe(_Section):
             raise ValueError("deploy 'mixed' and the key 'mixed_precision' belong together")
         for name in _IN_PARTS:
             if self.deploy == "mixed" and any(isinstance(s, METHODS[name].config_type) for s in self.steps):
-                raise ValueError(f"deploy 'mixed' does not know what the parts that {name} makes of a weight do")
+                raise ValueError(
+                    f"deploy 'mixed' does not know what the parts that {name} makes of a weight do"
+                )
         return self
 
     @model_validator(mode="after")
