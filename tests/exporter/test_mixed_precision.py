@@ -208,7 +208,7 @@ def test_limits_that_cannot_be_kept_are_refused_with_the_nearest():
                     }
                 ],
             },
-            "parts that low_rank makes",
+            "parts of a weight do that low_rank",
         ),
     ],
 )

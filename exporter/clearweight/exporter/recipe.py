@@ -27,14 +27,14 @@ from pydantic import (
     model_validator,
 )
 
-from clearweight.exporter.compress import METHODS
+from clearweight.exporter.compress import METHODS, KernelQuantizationConfig, LowRankConfig, UnifyWeightsConfig
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.objective import TERMS
 from clearweight.exporter.training import FineTuning
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 # Steps after which a weight is made of other parameters.
-_IN_PARTS = ("low_rank", "kernel_quantization", "unify_weights")
+_IN_PARTS = (LowRankConfig, KernelQuantizationConfig, UnifyWeightsConfig)
 Dimension = Annotated[int, Field(gt=0)]
 
 
@@ -308,11 +308,11 @@ class Recipe(_Section):
     def _mixed_precision_given(self) -> "Recipe":
         if (self.deploy == "mixed") != (self.mixed_precision is not None):
             raise ValueError("deploy 'mixed' and the key 'mixed_precision' belong together")
-        for name in _IN_PARTS:
-            if self.deploy == "mixed" and any(isinstance(s, METHODS[name].config_type) for s in self.steps):
-                raise ValueError(
-                    f"deploy 'mixed' does not know what the parts that {name} makes of a weight do"
-                )
+        if self.deploy == "mixed" and any(isinstance(step, _IN_PARTS) for step in self.steps):
+            raise ValueError(
+                "deploy 'mixed' does not know what the parts of a weight do that low_rank, kernel_quantization and "
+                "unify_weights make: deploy float32 or int8"
+            )
         return self
 
     @model_validator(mode="after")
