@@ -1,8 +1,10 @@
 """`pareto`: attribution similarity against bytes, for every method and point; the central figure.
 
 Rows ``NET/METHOD/POINT``, POINT being the recipe's file name. ``criterion_*`` are one recipe, `criteria.yaml`, at one
-entropy with the pruning criterion replaced, so that only the mask differs. The figure goes to
-build/benchmarks/pareto.svg: the same points with the retrain floor, and the quantizer beside the rate-distortion bound.
+entropy with the pruning criterion replaced, so that only the mask differs. ``nncodec`` is the standard's codec on the
+reference of seed 0, without training, at several quantization points; it runs where `post_training` finds it. The
+figure goes to build/benchmarks/pareto.svg: the same points with the retrain floor, and the quantizer beside the
+rate-distortion bound.
 """
 
 import math
@@ -27,6 +29,7 @@ from benchmarks.compression import (
     yardstick_of,
 )
 from benchmarks.pareto_figure import Bound, Point, figure
+from benchmarks.post_training import EXPLAINED, NONWEIGHT_QP, PEER, QPS, Judge, mnist, nncodec
 from benchmarks.row import MissingDataError, Row
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compress.entropy_constrained import entropy_bits, quantize
@@ -46,6 +49,7 @@ CURVES = {
         "attribution": ("attribution_25x", "attribution_40x", "attribution_70x"),
     },
 }
+RIVAL = "nncodec"
 CRITERIA = ("magnitude", "first_order", "gradient", "gradient_hessian", "fisher", "output_and_attribution")
 
 
@@ -102,6 +106,16 @@ def measure(task: Task) -> dict[str, Figures]:
     return results
 
 
+def rivals(task: Task) -> Iterator[tuple[str, Figures]]:
+    """Yield case and figures of NNCodec on the task's reference; nothing where it is not installed."""
+    if not PEER.is_file():
+        return
+    subject = mnist(task.network, task.data, quick=task.quick)
+    judge = Judge(subject, 100 if task.quick else EXPLAINED)
+    for qp, size, model in nncodec(subject.model, QPS[task.network], NONWEIGHT_QP[task.network]):
+        yield f"{RIVAL}/qp{qp}", judge.figures(model, size)
+
+
 def points_of(network: str, figures: dict[str, Figures]) -> list[Point]:
     """Return the figure's marks: recipes only, bytes and cosine of the matched map, and whether accuracy was lost."""
     return [
@@ -113,7 +127,7 @@ def points_of(network: str, figures: dict[str, Figures]) -> list[Point]:
             lossless=float(f["error_delta_pt"] or 0.0) <= 0.2,
         )
         for case, f in figures.items()
-        if case.partition("/")[0] in CURVES[network]
+        if case.partition("/")[0] in (*CURVES[network], RIVAL)
     ]
 
 
@@ -132,6 +146,9 @@ def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
             for seed, figures in found.items():
                 yield from rows_of(f"{network}/{case}/seed{seed}", figures[case], BENCH)
             yield from rows_of(f"{network}/{case}/mean", mean, BENCH)
+        for case, theirs in rivals(task):
+            means[case] = theirs
+            yield from rows_of(f"{network}/{case}", theirs, BENCH)
         kept = Checkpoints(WORK / "checkpoints")
         floor = yardstick_of(task, kept).floor
         bound = bound_of(prepare(recipe_of("deep_compression", task), silent, kept))

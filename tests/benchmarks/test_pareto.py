@@ -48,10 +48,15 @@ def row(delta, cosine=0.9):
 
 def test_points_are_those_of_the_curves_and_hollow_where_accuracy_was_lost():
     figures = {"attribution/a": row(0.1), "matched/b": row(0.3), "criterion_fisher/criteria": row(0.0)}
+    figures["nncodec/qp-20"] = row(0.0)
 
     points = points_of("lenet_300_100", figures)
 
-    assert [(p.method, p.lossless) for p in points] == [("attribution", True), ("matched", False)]
+    assert [(p.method, p.lossless) for p in points] == [
+        ("attribution", True),
+        ("matched", False),
+        ("nncodec", True),
+    ]
 
 
 def test_the_figure_is_xml_with_a_mark_for_every_point_at_its_place():

@@ -145,6 +145,7 @@ class _Counting(Observer):
         self._begun: set[str] = set()
         self._request_children: dict[tuple[str, ...], Any] = {}
         self._duration_children: dict[tuple[str, ...], Any] = {}
+        self._skipped_children: dict[tuple[str, str], Any] = {}
 
     def request(self, model: str, version: str, verb: str, protocol: str, code: str, seconds: float) -> None:
         key = (model, version, verb, protocol, code)
@@ -194,8 +195,11 @@ class _Counting(Observer):
             self._undefined.labels(model, metric).inc(int(np.sum(~np.isfinite(values))))
 
     def skipped(self, model: str, reason: str, rows: int) -> None:
-        self._begin(model)
-        self._skipped.labels(model, reason).inc(rows)
+        child = self._skipped_children.get((model, reason))
+        if child is None:
+            self._begin(model)
+            child = self._skipped_children[model, reason] = self._skipped.labels(model, reason)
+        child.inc(rows)
 
     def checked(self, model: str, version: str, variant: str, report: IntegrityReport) -> None:
         self._checks.labels(model, version, variant, report.state).inc()

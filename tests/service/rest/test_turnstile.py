@@ -152,6 +152,13 @@ def test_a_service_that_leaves_says_so_with_a_refusal(service):
         assert raw.recv(1) == b""
 
 
+def test_a_body_that_does_not_come_is_408_where_there_was_no_room_either(service):
+    turnstile = full(Turnstile(service.plane, Access()), service.plane)
+    with listening(turnstile=turnstile) as port, connect(port) as raw:
+        raw.sendall(INFER_HEAD + b"Content-Length: 10\r\n\r\nabc")
+        assert raw.recv(65536).startswith(b"HTTP/1.1 408 ")
+
+
 def test_who_leaves_before_the_answer_leaves_the_turnstile(service):
     turnstile = Turnstile(service.plane, Access())
     app = guarded(create_app(service.plane), Access())

@@ -17,6 +17,7 @@ from clearweight.service.core.options import EngineOptions
 from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
 from clearweight.service.drift.charts import METRIC
+from clearweight.service.drift.draws import Draws
 from clearweight.service.drift.remote_options import RemoteOptions, RemoteReferenceError
 from clearweight.service.drift.shadow import Explain
 from clearweight.service.drift.state_file import StateFile
@@ -51,7 +52,7 @@ class Watch:
         alarmed: Callable[[Slot, str], None],
     ) -> None:
         self._options, self._observer = options, observer
-        self._rng = np.random.default_rng(options.shadow_seed)
+        self._draws = Draws(options.shadow, options.shadow_seed)
         self._alarmed = alarmed
         self._reasons: dict[Slot, str] = {}
         self._explain: dict[Slot, Explain] = {}
@@ -172,19 +173,19 @@ class Watch:
         if slot.model is None or explain is None or slot.monitor is None:
             self._observer.skipped(slot.name, "no_reference", rows)
             return
-        chosen = np.flatnonzero(self._rng.random(rows) < self._options.shadow)
-        out = rows - chosen.size
+        chosen = self._draws.among(rows)
+        out = rows - len(chosen)
         if out:
             slot.monitor.skip(sampled_out=out)
             self._observer.skipped(slot.name, "sampled_out", out)
-        for start in range(0, chosen.size, _ROWS):
+        for start in range(0, len(chosen), _ROWS):
             part = chosen[start : start + _ROWS]
             # Indexing copies: the arrays may be views of a request body that is about to go.
             inputs = {name: values[part] for name, values in feed.items()}
             job = partial(self._compare, slot, slot.model, explain, slot.monitor, inputs)
             if not self._worker.offer(job):
-                slot.monitor.skip(dropped=part.size)
-                self._observer.skipped(slot.name, "budget", part.size)
+                slot.monitor.skip(dropped=len(part))
+                self._observer.skipped(slot.name, "budget", len(part))
 
     def _compare(
         self,

@@ -29,6 +29,8 @@ WINDOW = 256
 _REFRESH = 32
 """Comparisons between two looks at what the limits depend on."""
 _STEPS_PER_OCTAVE = 4
+_HOLD = 0.9
+"""Steps that a value may be off before its limits are solved anew; with half a step they would be at every waver."""
 _COUNTS = 5
 
 
@@ -168,11 +170,16 @@ class Monitor:
         self._schedule(self._solve)
 
     def _measured(self) -> _Conditions:
+        held = self._conditions
+        shares = held.shares if held is not None else [None] * len(self._watched)
         return _Conditions(
-            _step(self._rate.per_second),
+            _step(self._rate.per_second, None if held is None else held.rate),
             self._dependence.above(self._shipped_autocorrelation),
             self.family,
-            tuple(_step(self._share_of(entry)) for entry in self._watched),
+            tuple(
+                _step(self._share_of(entry), share)
+                for entry, share in zip(self._watched, shares, strict=True)
+            ),
         )
 
     def _share_of(self, entry: Watched) -> float:
@@ -326,8 +333,10 @@ def _finite(value: Any) -> float:
     return number
 
 
-def _step(value: float) -> int:
-    return round(_STEPS_PER_OCTAVE * math.log2(value))
+def _step(value: float, held: int | None) -> int:
+    """Return the step nearest to a value; the one in force until the value is nearly at another."""
+    exact = _STEPS_PER_OCTAVE * math.log2(value)
+    return held if held is not None and abs(exact - held) < _HOLD else round(exact)
 
 
 def _value(step: int) -> float:

@@ -17,6 +17,7 @@ ARRIVED = "clearweight.arrived"
 """Key of an ASGI scope: the ``time.monotonic`` at which a request's head began to be read."""
 SLOW = "clearweight.slow"
 """Key of an ASGI scope: the seconds in which the body should have come, there once they are over."""
+SLOW_BODY = "The body did not arrive within {:g} seconds."
 _LINGER_SECONDS = 1.0
 
 
@@ -175,8 +176,10 @@ class _Connection(HttpToolsProtocol):
         if self._in_head:
             text = f"The head of the request did not arrive within {self.bounds.head_seconds:g} seconds."
             self._end(408, text)
-        elif self._refusal is not None or self.cycle.response_complete:
-            self.transport.close()  # it was answered at its head, and nobody waits for the rest
+        elif self._refusal is not None:
+            self._end(408, SLOW_BODY.format(self.bounds.body_seconds))
+        elif self.cycle.response_complete:
+            self.transport.close()  # it was answered before its end, and nobody waits for the rest
         else:
             self.scope[SLOW] = self.bounds.body_seconds  # type: ignore[literal-required]  # a key of ours
             self.cycle.message_event.set()  # whoever reads the body looks again

@@ -17,7 +17,7 @@ from clearweight.service.core.context import CURRENT, RequestContext
 from clearweight.service.core.errors import QueueFullError, SlowRequestError
 from clearweight.service.log import log_request
 from clearweight.service.rest.admission import Admission
-from clearweight.service.rest.connection import SLOW
+from clearweight.service.rest.connection import SLOW, SLOW_BODY
 from clearweight.service.rest.endpoint import Direct
 from clearweight.service.rest.headers import reply_headers
 
@@ -108,7 +108,7 @@ class Edge:
         async def bounded() -> Message:
             message = await receive()
             if SLOW in scope:
-                raise SlowRequestError(f"The body did not arrive within {scope[SLOW]:g} seconds.")
+                raise SlowRequestError(SLOW_BODY.format(scope[SLOW]))
             size = len(message.get("body", b""))
             if self._held + size > self._most:
                 raise QueueFullError(f"Requests hold {self._held} bytes in memory, no more are taken now.")
