@@ -75,7 +75,11 @@ def _similarity(points: Sequence[Point], floor: float, x0: float) -> list[str]:
     x = _axis(min(kilobytes) * 0.85, max(kilobytes) * 1.18, x0, WIDTH, logarithmic=True)
     least = min(floor, *(min(p.cosine, p.occlusion) for p in points))
     y = _axis(math.floor(least * 20) / 20, 1.0, TOP + HEIGHT, -HEIGHT)
-    across = [v for v in (5, 7, 10, 15, 20, 30, 40, 60) if min(kilobytes) * 0.85 < v < max(kilobytes) * 1.18]
+    across = [
+        v
+        for v in (5, 7, 10, 15, 20, 30, 40, 60, 100, 150)
+        if min(kilobytes) * 0.85 < v < max(kilobytes) * 1.18
+    ]
     up = [v / 20 for v in range(math.floor(least * 20), 21)]
     shapes = _frame(x0, "Maps kept", "kB of weights.cwt (log)", "cosine to the reference's map")
     shapes += _ticks(x0, x, y, across, up)
@@ -100,8 +104,8 @@ def _similarity(points: Sequence[Point], floor: float, x0: float) -> list[str]:
                 f'<path d="M{place - 4:.1f} {high:.1f}h8M{place:.1f} {high - 4:.1f}v8" stroke="{colour}"/>'
             )
         level = TOP + HEIGHT - 14 - 18 * number
-        shapes.append(f'<circle cx="{x0 + 250}" cy="{level - 4}" r="5" fill="{colour}"/>')
-        shapes.append(_text(x0 + 262, level, method.replace("_", " "), "start"))
+        shapes.append(f'<circle cx="{x0 + 150}" cy="{level - 4}" r="5" fill="{colour}"/>')
+        shapes.append(_text(x0 + 162, level, method.replace("_", " "), "start"))
     return shapes
 
 

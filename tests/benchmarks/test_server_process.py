@@ -10,7 +10,9 @@ from benchmarks.server_process import launched, pause, resume, tree, tree_bytes
 
 PARENT = """
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+run = "print('up', flush=True); import time; time.sleep(60)"
+child = subprocess.Popen([sys.executable, "-c", run], stdout=subprocess.PIPE)
+child.stdout.readline()  # an interpreter that has only just been started takes no memory yet
 print(child.pid, flush=True)
 time.sleep(60)
 """
