@@ -1,8 +1,6 @@
 """Write an artifact so that it is there as a whole or not at all."""
 
 import os
-import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -102,12 +100,19 @@ def _appearing(target: Path, *, overwrite: bool) -> Iterator[Path]:
 
 @contextmanager
 def _hidden_folder(target: Path) -> Iterator[Path]:
-    work = target.with_name(f".{target.name}{UNFINISHED}{secrets.token_hex(4)}")
+    work = target.with_name(f".{target.name}{UNFINISHED}{os.urandom(4).hex()}")
     work.mkdir()
     try:
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)  # gone already when it was renamed into place
+        if work.exists():  # it is gone where it was renamed into place
+            _remove(work)
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # noqa: PLC0415  # it brings bz2 and lzma along, and devices read only
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _write_content(work: Path, name: str, content: bytes | Path) -> FileEntry:
@@ -116,6 +121,8 @@ def _write_content(work: Path, name: str, content: bytes | Path) -> FileEntry:
     if isinstance(content, bytes):
         _write_file(path, content)
     else:
+        import shutil  # noqa: PLC0415  # as in _remove
+
         shutil.copyfile(content, path)
         _flush(path)
     return file_entry(path, device=name != REPORT)
@@ -128,14 +135,14 @@ def _write_file(path: Path, data: bytes) -> None:
 
 def _swap(work: Path, target: Path) -> None:
     # Two renames; a crash between them leaves the old artifact under its hidden name, never half a one.
-    aside = target.with_name(f".{target.name}{UNFINISHED}{secrets.token_hex(4)}")
+    aside = target.with_name(f".{target.name}{UNFINISHED}{os.urandom(4).hex()}")
     target.rename(aside)
     try:
         work.rename(target)
     except BaseException:
         aside.rename(target)
         raise
-    shutil.rmtree(aside)
+    _remove(aside)
 
 
 def _refuse_existing(target: Path) -> None:
