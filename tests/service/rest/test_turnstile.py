@@ -8,7 +8,7 @@ import pytest
 from clearweight.service.access import Access, TokenSet
 from clearweight.service.rest import Turnstile, create_app, guarded
 from tests.service.conftest import request_lines
-from tests.service.rest.test_conformance import body
+from tests.service.rest.messages import body
 from tests.service.rest.test_connection import INFER_HEAD, connect, listening
 
 KEY = ("predict", "tiny", None)
@@ -101,14 +101,26 @@ def test_who_may_not_call_learns_that_and_not_how_busy_it_is(service):
     assert turnstile.refusal(KEY, known, keep_alive=True) is not None
 
 
-def test_models_that_callers_make_up_are_not_counted_for_long(service):
+def test_models_that_callers_make_up_are_left_to_the_routes_and_not_counted_for_long(service):
     turnstile = Turnstile(service.plane, Access())
     made_up = ("predict", "nobody", None)
     full(turnstile, service.plane, made_up)
-    assert turnstile.refusal(made_up, [], keep_alive=True) is None  # the application says that there is none
+    before = service.metrics.exposition("")[0]
+    assert turnstile.refusal(made_up, [], keep_alive=True) is None
+    after = service.metrics.exposition("")[0]
+    assert lines(before, b"clearweight_requests_total") == lines(after, b"clearweight_requests_total")
     for _ in range(service.plane.lanes["predict"].most_on_their_way):
         turnstile.leave(made_up)
     assert not turnstile._inside
+
+
+def lines(text, name):
+    return [line for line in text.splitlines() if line.startswith(name)]
+
+
+def test_a_service_that_takes_nothing_more_says_that_and_not_how_busy_it_is(service, crowded):
+    service.plane.draining = True
+    assert crowded.refusal(KEY, [], keep_alive=True) is None
 
 
 def exchange(raw, request):

@@ -100,6 +100,10 @@ class Dataplane:
         """Whether the service is neither leaving nor draining."""
         return not (self.leaving or self.draining)
 
+    def refuses(self, protocol: str) -> bool:
+        """Whether everything new over this protocol is refused, because the service shuts down."""
+        return self.draining or protocol in self.refused
+
     def call(self, verb: str, protocol: str) -> Call:
         """Return what counts and times one request, however it ends, as a context manager."""
         return Call(self, verb, protocol)
@@ -129,7 +133,7 @@ class Dataplane:
         ServiceError
             Anything the engine refuses, a full queue, a deadline, or a service that is draining.
         """
-        if self.draining or call.protocol in self.refused:
+        if self.refuses(call.protocol):
             self.engine.observer.rejected("draining")
             raise UnavailableError("The service is shutting down and takes no new work.")
         job = self.engine.job(call.verb, request)

@@ -46,9 +46,9 @@ def routes(table: Sequence[Row]) -> list[Route]:
 
 
 class Direct:
-    """An ASGI layer that leads to endpoints past the nine layers FastAPI has round each; all else is FastAPI's.
+    """An ASGI layer that leads to endpoints past the layers FastAPI has round each; all else is FastAPI's.
 
-    What those layers are for does not concern an ``Endpoint``, which reads its own body and answers its own failures.
+    What those are for does not concern an ``Endpoint``, which reads its own body and answers its own failures.
     """
 
     def __init__(self, app: Starlette) -> None:

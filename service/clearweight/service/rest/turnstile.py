@@ -80,25 +80,26 @@ class Turnstile:
 
         It is counted and logged as every answer is.
         """
-        lane = self._plane.lanes[key[0]]
-        if self._inside[key] < lane.most_on_their_way:
+        verb, model, version = key
+        lane, given = self._plane.lanes[verb], dict(headers)
+        # Whoever needs more than a refusal for want of room is answered, and counted, by the routes.
+        if (
+            self._inside[key] < lane.most_on_their_way
+            or self._plane.refuses("rest")
+            or not _LEFT_TO_ROUTES.isdisjoint(given)
+            or not self._access.admits(Role.USER, _text(given.get(b"authorization")))
+        ):
             return None
-        given = dict(headers)
-        if not _LEFT_TO_ROUTES.isdisjoint(given):
-            return None
-        if not self._access.admits(Role.USER, _text(given.get(b"authorization"))):
+        try:
+            slot = self._plane.engine.repository.slot(model, version)
+        except NotFoundError:
             return None
         context = RequestContext.arrive(
             _text(given.get(b"x-request-id")),
             _text(given.get(b"traceparent")),
             sampled=self._finished is not None,
         )
-        verb, model, version = key
         with self._plane.call(verb, "rest") as call:
-            try:
-                slot = self._plane.engine.repository.slot(model, version)
-            except NotFoundError:
-                return None
             call.model, call.version = slot.name, slot.version
             context.model, context.version = slot.name, slot.version
             response = error_response(lane.refuse(slot.name))
