@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from clearweight.artifact import (
     Summary,
     TensorSpec,
     Verification,
+    WeightsReader,
     WeightsReport,
     write_artifact,
     write_weights,
@@ -81,14 +83,31 @@ def columns(name: str, shape: tuple[int, int]) -> CodedTensor:
     return CodedTensor(name, tensor.codebook[indices], tensor.codebook, indices)
 
 
-def packed(tensors: list[CodedTensor], coder: Coder = "huffman") -> bytes:
-    return packed_report(tensors, coder)[0]
+def packed(tensors: list[CodedTensor], coder: Coder = "huffman", *, tiles: bool = False) -> bytes:
+    return packed_report(tensors, coder, tiles=tiles)[0]
 
 
-def packed_report(tensors: list[CodedTensor], coder: Coder = "huffman") -> tuple[bytes, WeightsReport]:
+def packed_report(
+    tensors: list[CodedTensor], coder: Coder = "huffman", *, tiles: bool = False
+) -> tuple[bytes, WeightsReport]:
     file = io.BytesIO()
-    report = write_weights(file, tensors, coder=coder)
+    report = write_weights(file, tensors, coder=coder, tiles=tiles)
     return file.getvalue(), report
+
+
+def read_all(data: bytes) -> dict[str, np.ndarray]:
+    return dict(WeightsReader(data).tensors())
+
+
+def every_changed_byte_is_found(data: bytes) -> None:
+    """Change each byte of a file in three ways; the reader names what is wrong with each."""
+    for place in range(len(data)):
+        for flip in (1, 0x80, 0xFF):
+            changed = bytearray(data)
+            changed[place] ^= flip
+            with pytest.raises(ArtifactError) as caught:
+                read_all(bytes(changed))
+            assert named(caught.value), type(caught.value)
 
 
 def resealed(body: bytes) -> bytes:

@@ -23,7 +23,16 @@ from clearweight.artifact.errors import (
     TruncatedError,
     UnsupportedVersionError,
 )
-from tests.artifact.samples import coded, named, network, packed, resealed, same_bits
+from tests.artifact.samples import (
+    coded,
+    every_changed_byte_is_found,
+    named,
+    network,
+    packed,
+    read_all,
+    resealed,
+    same_bits,
+)
 
 MAGIC = b"\x89CWT\x01"
 F4_RANK1 = b"\x11"
@@ -39,10 +48,6 @@ def record(
     dims = b"".join(varint_bytes(length) for length in shape)
     head = bytes([len(name)]) + name + kind + dims + layout + varint_bytes(zeros)
     return head + varint_bytes(len(payload)) + payload
-
-
-def read_all(data: bytes) -> dict[str, np.ndarray]:
-    return dict(WeightsReader(data).tensors())
 
 
 def test_hand_made_files_are_read_when_nothing_is_wrong():
@@ -61,14 +66,7 @@ def test_a_file_cut_at_any_byte_is_truncated():
 
 
 def test_every_changed_byte_is_found():
-    data = packed(network()[:2])
-    for place in range(len(data)):
-        for flip in (1, 0x80, 0xFF):
-            changed = bytearray(data)
-            changed[place] ^= flip
-            with pytest.raises(ArtifactError) as caught:
-                read_all(bytes(changed))
-            assert named(caught.value), type(caught.value)
+    every_changed_byte_is_found(packed(network()[:2]))
 
 
 def test_a_changed_checksum_is_found():

@@ -1,5 +1,6 @@
 """Tensors made of equal tiles: few distinct tiles, or tiles with one magnitude each (SPEC.md section 3.8)."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +17,7 @@ PRUNED, UNIFIED, FREE = 0, 1, 2  # what a tile of a `UnifiedTensor` is
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class TiledTensor(CodedTensor):
+class TiledTensor(CodedTensor, ABC):
     """A tensor that is handed over with its tiles.
 
     Parameters
@@ -28,13 +29,13 @@ class TiledTensor(CodedTensor):
     tile: Tile
 
     @property
+    @abstractmethod
     def parts(self) -> tuple[CodedTensor, ...]:
         """What is stored, in the order of SPEC.md section 3.8."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rebuilt(self) -> NDArray[Any]:
         """Put the values together from the parts."""
-        raise NotImplementedError
 
     def validate(self) -> None:
         """Refuse, beyond what any tensor is refused for, tiles that do not give the values bit for bit.
@@ -57,8 +58,9 @@ class TiledTensor(CodedTensor):
             if not np.array_equal(mine[start : start + CHUNK], theirs[start : start + CHUNK]):
                 raise CodedTensorError(f"Tensor {self.name!r} differs from what its tiles give.")
 
+    @abstractmethod
     def _check_parts(self) -> None:
-        raise NotImplementedError
+        """Refuse parts of other shapes, types or ranges than the form has."""
 
     def _demand(self, holds: bool, what: str) -> None:
         if not holds:

@@ -105,14 +105,13 @@ def _hidden_folder(target: Path) -> Iterator[Path]:
     try:
         yield work
     finally:
-        if work.exists():  # it is gone where it was renamed into place
-            _remove(work)
+        _remove(work, ignore_errors=True)  # gone already when it was renamed into place
 
 
-def _remove(folder: Path) -> None:
+def _remove(folder: Path, *, ignore_errors: bool = False) -> None:
     import shutil  # noqa: PLC0415  # it brings bz2 and lzma along, and devices read only
 
-    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=ignore_errors)
 
 
 def _write_content(work: Path, name: str, content: bytes | Path) -> FileEntry:
