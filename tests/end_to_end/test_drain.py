@@ -11,7 +11,7 @@ from benchmarks.served_cnn import write_cnn
 from benchmarks.server_process import ports, process, service
 from tests.service import artifacts
 from tests.service.conftest import start_server, stop_server
-from tests.service.rest.test_conformance import INFER, body
+from tests.service.rest.messages import INFER, body
 
 
 def test_nothing_that_was_taken_is_lost_on_either_transport(tmp_path):

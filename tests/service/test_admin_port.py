@@ -9,7 +9,7 @@ from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from clearweight.service.settings import Settings
 from tests.service.conftest import start_server, stop_server
-from tests.service.rest.test_conformance import refused
+from tests.service.rest.messages import refused
 from tests.service.rpc.test_oip import fails
 
 USER, ADMIN = "user-token-0123456789", "admin-token-0123456789"

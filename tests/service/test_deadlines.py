@@ -14,7 +14,7 @@ from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from tests.service import artifacts
 from tests.service.conftest import LIMITS, open_channel, open_service, start_server, stop_server
-from tests.service.rest.test_conformance import INFER, body
+from tests.service.rest.messages import INFER, body
 
 
 @pytest.fixture

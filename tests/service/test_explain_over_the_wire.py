@@ -15,7 +15,7 @@ from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from tests.service import artifacts
 from tests.service.conftest import Service, open_channel, open_service
-from tests.service.rest.test_conformance import binary, body, entry, outputs, refused
+from tests.service.rest.messages import binary, body, entry, outputs, refused
 from tests.service.rpc.test_oip import fails, raw_outputs
 
 EXPLAIN = "/v2/models/tiny/explain"

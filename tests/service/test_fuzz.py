@@ -16,7 +16,7 @@ import pytest
 from clearweight.service.rpc.generated import explain_pb2
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from tests.service.conftest import start_server, stop_server
-from tests.service.rest.test_conformance import EXPLAIN, INFER, binary, body
+from tests.service.rest.messages import EXPLAIN, INFER, binary, body
 from tests.service.rpc.test_oip import request
 
 pytestmark = pytest.mark.timeout(900)

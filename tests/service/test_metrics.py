@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from clearweight.service import EngineOptions
 from tests.service import artifacts
 from tests.service.conftest import open_service
-from tests.service.rest.test_conformance import EXPLAIN, INFER, body, failed
+from tests.service.rest.messages import EXPLAIN, INFER, body, failed
 from tests.service.rpc.test_oip import request
 
 

@@ -19,7 +19,7 @@ from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from tests.service import artifacts
 from tests.service.conftest import open_channel, open_service
-from tests.service.rest.test_conformance import body, entry, refused
+from tests.service.rest.messages import body, entry, refused
 from tests.service.rpc.test_oip import fails
 
 PIXELS = np.clip(artifacts.inputs(2, seed=7) * 100, 0, 255).astype(np.uint8)

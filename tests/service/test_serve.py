@@ -16,7 +16,7 @@ from clearweight.service.rpc.generated import open_inference_pb2 as oip
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from tests.service import artifacts
 from tests.service.conftest import SERVE, start_server, stop_server
-from tests.service.rest.test_conformance import INFER, body
+from tests.service.rest.messages import INFER, body
 
 
 def test_ports_are_told_and_both_transports_answer(server):

@@ -15,7 +15,7 @@ from clearweight.service.rpc import Edge
 from clearweight.service.rpc.generated import open_inference_pb2_grpc as oip_grpc
 from clearweight.service.tracing import Tracing
 from tests.service.conftest import Client, open_channel
-from tests.service.rest.test_conformance import INFER, body
+from tests.service.rest.messages import INFER, body
 from tests.service.rpc.test_oip import request
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

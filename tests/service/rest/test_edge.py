@@ -12,7 +12,7 @@ from clearweight.service.access import Access, TokenSet
 from clearweight.service.rest import create_app, guarded
 from clearweight.service.rest.headers import reply_headers
 from tests.service.conftest import Client, request_lines
-from tests.service.rest.test_conformance import EXPLAIN, INFER, body, refused
+from tests.service.rest.messages import EXPLAIN, INFER, body, refused
 
 USER, ADMIN = "user-token-0123456789", "admin-token-0123456789"
 PATHS = (

@@ -9,7 +9,7 @@ from clearweight.service import InvalidRequestError, Limits
 from clearweight.service.core.types import InferResponse, Tensor
 from clearweight.service.rest.v1 import decode_v1, encode_v1
 from tests.service import artifacts
-from tests.service.rest.test_conformance import X, failed, refused
+from tests.service.rest.messages import X, failed, refused
 
 PREDICT, EXPLAIN = "/v1/models/tiny:predict", "/v1/models/tiny:explain"
 

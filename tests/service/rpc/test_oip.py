@@ -167,7 +167,7 @@ def test_48_methods_of_other_servers_are_unimplemented(channel):
 
 
 def test_50_the_same_bits_over_every_transport(stub, http):
-    from tests.service.rest.test_conformance import EXPLAIN, binary, body, outputs
+    from tests.service.rest.messages import EXPLAIN, binary, body, outputs
 
     over_json = outputs(http.post(EXPLAIN, json=body()))
     over_binary = outputs(http.post(EXPLAIN, **binary(head={"parameters": {"binary_data_output": True}})))
