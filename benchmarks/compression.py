@@ -16,13 +16,16 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import onnx
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from benchmarks.resident_memory import resident_per_session
 from benchmarks.row import MissingDataError, Row
+from benchmarks.tasks import MATCHED, NETWORKS, RECIPES, SEEDS, UNMATCHED, WORK, Task, recipe_of
+from benchmarks.yardstick import Figures, Yardstick, yardstick_of
 from clearweight.artifact import Artifact
 from clearweight.exporter.checkpoint import Checkpoints, checkpoint_key, model_state, restore
 from clearweight.exporter.compression import compress, objective_of, step_key, trainable_copy
@@ -36,55 +39,16 @@ from clearweight.exporter.evaluate import (
     maps_of,
     paired_difference,
 )
-from clearweight.exporter.evaluate import reference_maps as maps_of_reference
 from clearweight.exporter.evaluate.similarity import Values
 from clearweight.exporter.graph import session
 from clearweight.exporter.pipeline import finish
 from clearweight.exporter.preparation import Prepared, new_model, prepare
-from clearweight.exporter.recipe import Recipe, SourceSection, load_recipe
 from clearweight.exporter.training import FineTuning, fit, silent
 
-ROOT = Path(__file__).parent.parent
-WORK = ROOT / "build" / "benchmarks"
-UNMATCHED, MATCHED = "deep_compression_unmatched", "deep_compression_matched"
-RECIPES = ("deep_compression", UNMATCHED, MATCHED)
-SEEDS = (0, 1, 2)
 BENCH = "compression"
+# Opened at once to see what one keeps: enough that pages do not count.
+SESSIONS = 20
 UNITS = {"bytes": "bytes", "percent": "%", "pt": "pt", "seconds": "s", "undefined": "maps"}
-
-
-Figures = dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What a network is measured on.
-
-    Attributes
-    ----------
-    file : its data, under --data
-    layer : where SWA is taken, the last pooling output or feature map; an MLP has none
-    """
-
-    file: str
-    layer: str | None
-
-
-NETWORKS = {
-    "lenet_300_100": Subject("mnist/mnist.npz", None),
-    "lenet_5": Subject("mnist/mnist.npz", "pool2"),
-    "ecg_1d": Subject("ecg5000/ecg5000.npz", "9"),
-}
-
-
-@dataclass(frozen=True)
-class Task:
-    """One network from one seed with every recipe and control."""
-
-    network: str
-    seed: int
-    data: Path
-    quick: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,38 +63,6 @@ class Measured:
 
     figures: dict[str, Figures]
     values: dict[str, dict[str, Values]]
-
-
-def at(recipe: Recipe, task: Task) -> Recipe:
-    """Return the recipe with the task's seed and data; a quick run trains one epoch per step."""
-    file = task.data / NETWORKS[task.network].file
-    source = _located(recipe.data.source, file)
-    test = _located(recipe.data.test, file) if recipe.data.test else None
-    changed = {"seed": task.seed, "data": recipe.data.model_copy(update={"source": source, "test": test})}
-    if task.quick:
-        changed["steps"] = tuple(map(_shortened, recipe.steps))
-        if recipe.reference is not None:
-            changed["reference"] = _shortened(recipe.reference)
-    return recipe.model_copy(update=changed)
-
-
-def _located(section: SourceSection, file: Path) -> SourceSection:
-    """Point a source to its file: an npz, or what a callable is given as ``file``."""
-    if section.npz is not None:
-        return section.model_copy(update={"npz": file})
-    return section.model_copy(update={"arguments": {**section.arguments, "file": str(file)}})
-
-
-def _shortened(section: Any) -> Any:
-    short = {
-        key: value.model_copy(update={"epochs": 1}) for key, value in section if isinstance(value, FineTuning)
-    }
-    return section.model_copy(update=short)
-
-
-def recipe_of(name: str, task: Task) -> Recipe:
-    """Read one of the network's recipes with the task's seed and data."""
-    return at(load_recipe(ROOT / "recipes" / task.network / f"{name}.yaml"), task)
 
 
 def timed(
@@ -198,11 +130,13 @@ def predict_over_reference(reference: object, own: object, sample: np.ndarray) -
     return statistics.median(ratios)
 
 
-def resident_over_reference(own: Path, reference: Path) -> float:
-    """Return the ratio of parameter bytes in memory: the fast mode holds every tensor dense."""
-    held = [
-        sum(values.nbytes for _, values in Artifact.open(p).weights().tensors()) for p in (own, reference)
-    ]
+def resident_over_reference(own: onnx.ModelProto, reference: onnx.ModelProto) -> float:
+    """Return the ratio of what open sessions of the two predict graphs keep in memory, the runtime's part included."""
+    held = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, model in enumerate((own, reference)):
+            onnx.save(model, path := Path(folder) / f"{number}.onnx")
+            held.append(resident_per_session(path, SESSIONS, 3))
     return held[0] / held[1]
 
 
@@ -235,42 +169,6 @@ def differences(matched: dict[str, Values], control: dict[str, Values]) -> Figur
     return figures
 
 
-@dataclass(frozen=True, eq=False)
-class Yardstick:
-    """What every compressed form of one reference is measured against.
-
-    Attributes
-    ----------
-    pixels : the images that are explained
-    layer : where SWA is taken
-    aim : the reference's maps of its own top classes
-    other : the reference of the next seed, an equally good, independent network
-    retrain : its maps of the same images and classes
-    """
-
-    pixels: Tensor
-    layer: str | None
-    aim: Maps
-    other: nn.Module
-    retrain: Maps
-
-    @property
-    def floor(self) -> Figures:
-        """What an equally good network has in common with the reference."""
-        return asdict(compare_maps(self.aim, self.retrain))
-
-
-def yardstick_of(task: Task, kept: Checkpoints) -> Yardstick:
-    """Train or load the references of this seed and the next, and explain with both."""
-    layer = NETWORKS[task.network].layer
-    prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
-    pixels = prepared.inputs(prepared.test)[: 100 if task.quick else 1000]
-    aim = maps_of_reference(prepared.reference, pixels, layer)
-    other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
-    other = prepare(recipe_of(RECIPES[0], other_task), silent, kept).reference
-    return Yardstick(pixels, layer, aim, other, maps_of(other, pixels, aim.targets, layer))
-
-
 def measure_recipe(prepared: Prepared, yardstick: Yardstick) -> tuple[Figures, dict[str, Values]]:
     """Compress, write and measure what one recipe makes; every row, and the maps' rows for every image."""
     pixels, aim = yardstick.pixels, yardstick.aim
@@ -281,7 +179,8 @@ def measure_recipe(prepared: Prepared, yardstick: Yardstick) -> tuple[Figures, d
         book = exported.manifest.ledger
         plain = exported.compressed.plain
         own = maps_of(plain, pixels, aim.targets, yardstick.layer)
-        figures = compared(prepared, plain, aim, own, yardstick.retrain) | {
+        figures = compared(prepared, plain, aim, own, yardstick.retrain) | yardstick.on_corrupted(plain)
+        figures |= {
             "reference_bytes": book.reference_bytes,
             "packed_bytes": book.packed_bytes,
             "device_bytes": artifact.device_bytes,
@@ -290,7 +189,9 @@ def measure_recipe(prepared: Prepared, yardstick: Yardstick) -> tuple[Figures, d
             "predict_over_reference": predict_over_reference(
                 exported.reference, exported.compressed, pixels[:1].numpy()
             ),
-            "resident_over_reference": resident_over_reference(exported.path, exported.reference_path),
+            "resident_over_reference": resident_over_reference(
+                exported.compressed.predict, exported.reference.predict
+            ),
             "seconds": seconds,
         }
     return figures, image_values(aim, own)

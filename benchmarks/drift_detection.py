@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from benchmarks.compression import NETWORKS, Task, recipe_of
 from benchmarks.row import Row
+from benchmarks.tasks import NETWORKS, Task, recipe_of
 from clearweight.artifact import OTHER, Artifact, Drift
 from clearweight.exporter.calibration import drift_null
 from clearweight.exporter.pipeline import export

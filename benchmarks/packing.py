@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.compression import NETWORKS, RECIPES, WORK, Task, recipe_of
 from benchmarks.row import MissingDataError, Row
+from benchmarks.tasks import NETWORKS, RECIPES, WORK, Task, recipe_of
 from clearweight.artifact import CodedTensor, Coder, WeightsReader, write_weights
 from clearweight.artifact.layout import content_of
 from clearweight.artifact.payload import encode_payload

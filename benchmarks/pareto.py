@@ -16,21 +16,12 @@ import numpy as np
 import torch
 from torch import Generator
 
-from benchmarks.compression import (
-    NETWORKS,
-    SEEDS,
-    WORK,
-    Figures,
-    Task,
-    mean_of,
-    measure_recipe,
-    recipe_of,
-    rows_of,
-    yardstick_of,
-)
+from benchmarks.compression import mean_of, measure_recipe, rows_of
 from benchmarks.pareto_figure import Bound, Point, figure
 from benchmarks.post_training import EXPLAINED, NONWEIGHT_QP, PEER, QPS, Judge, mnist, nncodec
 from benchmarks.row import MissingDataError, Row
+from benchmarks.tasks import NETWORKS, SEEDS, WORK, Task, recipe_of
+from benchmarks.yardstick import Figures, yardstick_of
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compress.entropy_constrained import entropy_bits, quantize
 from clearweight.exporter.importance import chosen, importance

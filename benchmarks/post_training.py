@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from benchmarks.compression import ROOT, WORK, Task, recipe_of
 from benchmarks.networks import NETWORKS
 from benchmarks.row import MissingDataError, Row
+from benchmarks.tasks import ROOT, WORK, Task, recipe_of
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.emission import pack
 from clearweight.exporter.evaluate import Maps, compare_maps, compare_predictions, maps_of, reference_maps

@@ -25,11 +25,11 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from benchmarks.compression import WORK
 from benchmarks.networks import ResNet20
 from benchmarks.post_training import cifar10_images, published_resnet_20
 from benchmarks.resident_memory import resident_per_session
 from benchmarks.row import Row, data_folder
+from benchmarks.tasks import WORK
 from benchmarks.turns import take_turns
 from benchmarks.vgg import VGG16, Vgg
 from clearweight.artifact import CodedTensor, cosine_distance

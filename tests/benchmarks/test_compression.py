@@ -4,19 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from benchmarks.compression import (
-    RECIPES,
-    Task,
-    at,
     differences,
     mean_of,
     mean_values,
+    resident_over_reference,
     rows_of,
     run,
     unit,
 )
 from benchmarks.row import MissingDataError
+from benchmarks.tasks import RECIPES
+from clearweight.exporter.graph import to_onnx
 from clearweight.exporter.recipe import load_recipe
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -81,12 +83,12 @@ def test_the_unmatched_control_differs_from_the_matched_recipe_in_its_objective_
     assert control.objective.input_noise == 0.0
 
 
-def test_a_task_sets_seed_and_data_and_a_quick_one_shortens_training(tmp_path):
-    recipe = load_recipe(FOLDER / "lenet_5" / "deep_compression.yaml")
+def test_a_wide_network_keeps_more_in_memory_than_a_narrow_one():
+    wide, narrow = (
+        to_onnx(
+            nn.Sequential(nn.Flatten(), nn.Linear(784, n), nn.Linear(n, 10)).eval(), torch.zeros(2, 1, 28, 28)
+        )
+        for n in (2000, 20)
+    )
 
-    changed = at(recipe, Task("lenet_5", 2, tmp_path, quick=True))
-
-    assert changed.seed == 2
-    assert changed.data.source.npz == tmp_path / "mnist" / "mnist.npz"
-    assert [s.fine_tune.epochs for s in changed.steps if hasattr(s, "fine_tune")] == [1, 1]
-    assert at(recipe, Task("lenet_5", 2, tmp_path, quick=False)).steps == recipe.steps
+    assert 0.0 < resident_over_reference(narrow, wide) < 0.6

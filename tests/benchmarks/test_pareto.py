@@ -6,10 +6,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from benchmarks.compression import Task, recipe_of
 from benchmarks.pareto import CRITERIA, CURVES, cases, points_of, run, with_criterion
 from benchmarks.pareto_figure import Bound, Point, figure
 from benchmarks.row import MissingDataError
+from benchmarks.tasks import Task, recipe_of
 
 TASK = Task("lenet_300_100", 0, Path("nowhere"), quick=False)
 BOUNDS = [Bound(0.01, 2.0, 1.5), Bound(0.1, 1.0, 0.6), Bound(0.5, 0.2, 0.1)]
