@@ -1,27 +1,25 @@
 """Predict and explain in process, with numpy and ONNX Runtime alone; the transports sit on the same object."""
 
-import logging
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from numpy.typing import NDArray
 
 from clearweight.artifact import Artifact
-from clearweight.artifact.explain_inputs import BASELINE
-from clearweight.service.core.datatypes import datatype_of
-from clearweight.service.core.errors import InvalidRequestError, LoadError, UnavailableError, WithheldError
-from clearweight.service.core.explain_job import COMPLETENESS, MAP, ExplainJob
-from clearweight.service.core.explainer_metadata import explainer_properties
+from clearweight.service.core.alarm import check_allowed, drift_state, respond
+from clearweight.service.core.background import Background
+from clearweight.service.core.errors import LoadError, UnavailableError
+from clearweight.service.core.explain_job import ExplainJob
 from clearweight.service.core.folder_watch import FolderWatch
+from clearweight.service.core.in_process import Choice, explanation, prediction, request_for
 from clearweight.service.core.job import Job, PredictJob
 from clearweight.service.core.model import Model
+from clearweight.service.core.model_metadata import describe
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.options import EngineOptions
-from clearweight.service.core.parameters import TARGET, VARIANT
-from clearweight.service.core.repository import Repository, version_key
+from clearweight.service.core.parameters import VARIANT
+from clearweight.service.core.repository import Repository
 from clearweight.service.core.session import Halt
 from clearweight.service.core.slot import Slot
 from clearweight.service.core.types import (
@@ -32,13 +30,10 @@ from clearweight.service.core.types import (
     ModelMetadata,
     ModelState,
     Prediction,
-    Scalar,
-    Tensor,
 )
 from clearweight.service.core.watch import Watch
 from clearweight.service.drift import DriftReport, IntegrityReport
 
-_LOG = logging.getLogger("clearweight.service")
 VERBS = ("predict", "explain")
 
 
@@ -88,17 +83,15 @@ class Engine:
             if first.model is None:
                 raise LoadError(first.reason)
             first.serving()
-        self._closing = threading.Event()
         self._watch: Watch | None = None
         if self.options.shadow > 0.0:
             self._watch = Watch(slots, self.options, self.observer, self._on_alarm)
-        if self._watch is not None:
             self.repository.prepare, self.repository.retire = self._watch.add, self._watch.remove
-        self._threads: list[threading.Thread] = []
+        self._background = Background()
         if self.options.integrity_interval > 0.0:
-            self._repeat("integrity", self.options.integrity_interval, self._self_tests)
+            self._background.repeat("integrity", self.options.integrity_interval, self._self_tests)
         if watched:
-            self._repeat("watch", self.options.watch_seconds, FolderWatch(self.repository).look)
+            self._background.repeat("watch", self.options.watch_seconds, FolderWatch(self.repository).look)
 
     def _load(self, artifact: Artifact) -> Model:
         return Model(
@@ -110,27 +103,11 @@ class Engine:
             all_explainers=self.options.all_explainers,
         )
 
-    def _repeat(self, what: str, seconds: float, work: Callable[[], None]) -> None:
-        """Do ``work`` again and again in a thread of its own, with pauses of ``seconds``."""
-
-        def loop() -> None:
-            while not self._closing.wait(seconds):
-                try:
-                    work()
-                except Exception:  # noqa: BLE001  # whatever went wrong, the next turn still comes
-                    _LOG.exception("The %s thread failed.", what)
-
-        thread = threading.Thread(target=loop, name=f"clearweight-{what}", daemon=True)
-        thread.start()
-        self._threads.append(thread)
-
     def close(self) -> None:
         """Stop the background threads."""
-        self._closing.set()
         if self._watch is not None:
             self._watch.close()
-        for thread in self._threads:
-            thread.join()
+        self._background.close()
 
     def __enter__(self) -> Self:
         return self
@@ -161,8 +138,7 @@ class Engine:
         ServiceError
             As a transport would report it: wrong shape or type, unknown model, model not ready.
         """
-        response = self.infer(self._request(x, model, version, {}))
-        return Prediction(response.model, response.version, {t.name: t.values for t in response.outputs})
+        return prediction(self.infer(request_for(self.repository, x, model, version)))
 
     def explain(
         self,
@@ -197,48 +173,8 @@ class Engine:
         ServiceError
             As a transport would report it; ``TooLargeError`` where batch x steps is above the limits.
         """
-        asked = {"method": method, "steps": steps, "seed": seed}
-        parameters: dict[str, Scalar] = {key: value for key, value in asked.items() if value is not None}
-        extra: tuple[Tensor, ...] = ()
-        if isinstance(target, np.ndarray):
-            extra = (Tensor(TARGET, "INT64", target.astype(np.int64, casting="safe")),)
-        elif target is not None:
-            parameters[TARGET] = int(target)
-        if isinstance(baseline, np.ndarray):
-            extra = (*extra, Tensor(BASELINE, datatype_of(baseline), baseline))
-        elif baseline is not None:
-            parameters[BASELINE] = baseline
-        response = self.infer_explain(self._request(x, model, version, parameters, extra))
-        found = {tensor.name: tensor.values for tensor in response.outputs}
-        return Explanation(
-            model=response.model,
-            version=response.version,
-            map=found.pop(MAP),
-            target=found.pop(TARGET),
-            completeness_error=found.pop(COMPLETENESS, None),
-            outputs=found,
-            parameters=response.parameters,
-        )
-
-    def _request(
-        self,
-        x: NDArray[Any] | Mapping[str, NDArray[Any]],
-        model: str | None,
-        version: str | None,
-        parameters: Mapping[str, Scalar],
-        extra: tuple[Tensor, ...] = (),
-    ) -> InferRequest:
-        if model is None:
-            names = self.repository.names
-            if not names:
-                raise UnavailableError("No model is loaded.")
-            if len(names) > 1:
-                raise InvalidRequestError(f"Several models are loaded, name one: {', '.join(names)}.")
-            model = names[0]
-        if not isinstance(x, Mapping):
-            x = {self.repository.slot(model, version).serving().input_names[0]: np.asarray(x)}
-        tensors = tuple(Tensor(name, datatype_of(values), values) for name, values in x.items())
-        return InferRequest(model, version, tensors + extra, parameters=parameters)
+        choice = Choice(target, method, steps, baseline, seed)
+        return explanation(self.infer_explain(request_for(self.repository, x, model, version, choice)))
 
     # -- for the transports -------------------------------------------------------------------------------------
 
@@ -262,14 +198,9 @@ class Engine:
         if verb == "predict":
             return PredictJob(slot, slot.serving(), request)
         model = slot.explaining(request.parameters.get(VARIANT))
-        drift_state = slot.monitor.state if slot.monitor is not None else "disabled"
-        forbidden = drift_state == "alarm" and self.options.policy(slot.name) == "withhold_explanation"
-        if forbidden and model is slot.model:
-            raise WithheldError(
-                f"Model {slot.name!r} gives no explanations while its drift_state is {drift_state!r}. "
-                f"{self._drift(slot).reason}"
-            )
-        return ExplainJob(slot, model, request, self.options.limits, drift_state)
+        if model is slot.model:
+            check_allowed(slot, self.options.policy(slot.name))
+        return ExplainJob(slot, model, request, self.options.limits, drift_state(slot))
 
     def run(self, jobs: Sequence[Job], halt: Halt | None = None) -> list[InferResponse]:
         """Run jobs of one key together; ``halt`` ends the run from another thread."""
@@ -293,27 +224,7 @@ class Engine:
         UnavailableError
             It could not be loaded, so nobody knows what it takes.
         """
-        slot = self.repository.slot(name, version)
-        if slot.model is None:
-            raise UnavailableError(f"Model {name!r} version {slot.version!r} is not loaded. {slot.reason}")
-        manifest = slot.model.manifest
-        properties = {
-            "variant": manifest.variant,
-            "model_sha256": manifest.manifest_sha256,
-            "raw_datatype": manifest.preprocessing.raw_datatype,
-            "explainers": ",".join(manifest.explainers),
-            "default_explainer": manifest.default_explainer or "",
-            "fidelity": slot.model.fidelity.state,
-            **explainer_properties(manifest),
-        }
-        return ModelMetadata(
-            name,
-            tuple(self.repository.versions(name)),
-            "onnx_onnxv1",
-            manifest.inputs,
-            manifest.outputs,
-            properties,
-        )
+        return describe(self.repository.slot(name, version), self.repository.versions(name))
 
     # -- what is loaded -----------------------------------------------------------------------------------------
 
@@ -389,22 +300,7 @@ class Engine:
         return DriftReport("disabled", reason, "none", 0.0)
 
     def _on_alarm(self, slot: Slot, reason: str) -> None:
-        """Do what the model's policy asks for when a version enters the alarm state; in the background."""
-        _LOG.warning("Drift alarm of model %s version %s. %s", slot.name, slot.version, reason)
-        if self.options.policy(slot.name) != "rollback":
-            return
-        older = [
-            other
-            for other in self.repository
-            if other.name == slot.name
-            and version_key(other.version) < version_key(slot.version)
-            and other.ready
-        ]
-        if not older:
-            _LOG.error("There is no older version of model %s to go back to.", slot.name)
-            return
-        back = max(older, key=lambda other: version_key(other.version)).version
-        self.repository.withdraw(slot, f"Rolled back to version {back!r} on a drift alarm. {reason}")
+        respond(self.repository, slot, self.options.policy(slot.name), reason)
 
     def _self_tests(self) -> None:
         for slot in self.repository:

@@ -12,14 +12,13 @@ request is never slower than without batching.
 import asyncio
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from clearweight.service.core.context import CURRENT, RequestContext
+from clearweight.service.core.context import CURRENT
 from clearweight.service.core.errors import (
     CallerGoneError,
     DeadlineExceededError,
@@ -29,7 +28,9 @@ from clearweight.service.core.errors import (
 from clearweight.service.core.job import Job
 from clearweight.service.core.observer import Observer
 from clearweight.service.core.session import Halt
+from clearweight.service.core.ticket import Party, Ticket
 from clearweight.service.core.types import InferResponse
+from clearweight.service.core.waiting_room import WaitingRoom
 
 Run: TypeAlias = Callable[[Sequence[Job], Halt | None], list[InferResponse]]
 """Answer jobs of one key in one run."""
@@ -65,31 +66,6 @@ class LaneOptions:
     inline_seconds: float = 0.001
 
 
-def _note(context: RequestContext | None, stage: str, began: float, ended: float | None = None) -> None:
-    if context is not None:
-        context.note(stage, began, time.monotonic() if ended is None else ended)
-
-
-class _Ticket:
-    """One job on its way, and who waits for it."""
-
-    __slots__ = ("context", "entered", "future", "job", "party")
-
-    def __init__(self, job: Job, future: asyncio.Future[InferResponse]) -> None:
-        self.job, self.future, self.entered = job, future, time.monotonic()
-        self.party: _Party | None = None  # once it runs
-        self.context = CURRENT.get()
-
-
-class _Party:
-    """The tickets of one run; when the last of them is given up, so is the run."""
-
-    def __init__(self, tickets: list[_Ticket]) -> None:
-        self.tickets, self.waiting, self.halt = tickets, len(tickets), Halt()
-        for ticket in tickets:
-            ticket.party = self
-
-
 class Lane:
     """Threads and queues of one verb, used from one event loop.
 
@@ -105,9 +81,7 @@ class Lane:
         self.verb, self.capacity = verb, options.queue
         self._run, self._options, self._observer = run, options, observer
         self._wake = threading.Condition()
-        self._queues: OrderedDict[str, deque[_Ticket]] = (
-            OrderedDict()
-        )  # the model whose turn it is comes first
+        self._room = WaitingRoom(options.max_batch)
         self._busy, self._closing = 0, False
         self._seconds = 0.0  # of one request on a thread, smoothed
         self._threads = [
@@ -121,8 +95,7 @@ class Lane:
     def depth(self) -> int:
         """Requests accepted and not yet running, of all models."""
         with self._wake:
-            waiting = sum(len(queue) for queue in self._queues.values())
-            return max(0, waiting - self._free)
+            return max(0, len(self._room) - self._free)
 
     @property
     def _free(self) -> int:
@@ -145,7 +118,7 @@ class Lane:
         if time.monotonic() - arrived > self._options.queue_seconds:
             self._observer.rejected("queue_timeout")
             raise self._too_long(model)
-        if self._queues:
+        if self._room:
             with self._wake:
                 self._check_room(model)
 
@@ -168,12 +141,12 @@ class Lane:
         return QueueFullError(text, retry_after=self._time_to_clear(model))
 
     def _check_room(self, model: str) -> None:
-        if len(self._queues.get(model, ())) >= self.capacity + self._free:
+        if self._room.waiting(model) >= self.capacity + self._free:
             raise self.refuse(model)
 
     def _time_to_clear(self, model: str) -> float:
         """Estimate how long what waits now will take, at the measured rate."""
-        return len(self._queues.get(model, ())) * self._seconds / len(self._threads)
+        return self._room.waiting(model) * self._seconds / len(self._threads)
 
     async def answer(
         self,
@@ -202,15 +175,17 @@ class Lane:
         """
         options = self._options
         waited = 0.0 if arrived is None else time.monotonic() - arrived
-        alone = not self._queues and not self._busy and not options.max_delay
+        alone = not self._room and not self._busy and not options.max_delay
         if alone and waited < _BEHIND and job.seconds <= options.inline_seconds:
             began = time.monotonic()
             try:
                 return self._run([job], None)[0]
             finally:
-                _note(CURRENT.get(), "run", began)
+                context = CURRENT.get()
+                if context is not None:
+                    context.note("run", began, time.monotonic())
         loop = asyncio.get_running_loop()
-        ticket = _Ticket(job, loop.create_future())
+        ticket = Ticket(job, loop.create_future())
         self._enter(ticket)
         with ExitStack() as ends:
             ends.callback(loop.call_later(options.queue_seconds - waited, self._tire, ticket).cancel)
@@ -227,53 +202,42 @@ class Lane:
                 self._give_up(ticket, "cancelled")
                 raise
 
-    def _enter(self, ticket: _Ticket) -> None:
+    def _enter(self, ticket: Ticket) -> None:
         model = ticket.job.slot.name
         with self._wake:
             if self._closing:
                 raise UnavailableError(_CLOSED)
             self._check_room(model)
-            self._queues.setdefault(model, deque()).append(ticket)
+            self._room.enter(ticket)
             self._wake.notify()
 
-    def _tire(self, ticket: _Ticket) -> None:
+    def _tire(self, ticket: Ticket) -> None:
         if ticket.party is None and not self._give_up(ticket, "queue_timeout"):
             ticket.future.set_exception(self._too_long(ticket.job.slot.name))
 
-    def _expire(self, ticket: _Ticket) -> None:
+    def _expire(self, ticket: Ticket) -> None:
         if not ticket.future.done():
             begun = self._give_up(ticket, "deadline")
             waited = time.monotonic() - ticket.entered
             text = f"The deadline passed after {waited:.3g} s, {'during' if begun else 'before'} the run."
             ticket.future.set_exception(DeadlineExceededError(text))
 
-    def _lose(self, ticket: _Ticket, watcher: asyncio.Future[object]) -> None:
+    def _lose(self, ticket: Ticket, watcher: asyncio.Future[object]) -> None:
         if not watcher.cancelled() and not ticket.future.done():
             self._give_up(ticket, "cancelled")
             ticket.future.set_exception(CallerGoneError("The caller closed the connection."))
 
-    def _give_up(self, ticket: _Ticket, reason: str) -> bool:
+    def _give_up(self, ticket: Ticket, reason: str) -> bool:
         """Take a ticket out of its queue, or out of its run; tells whether it had begun."""
         with self._wake:
             party = ticket.party
             if party is None:
-                self._leave(ticket.job.slot.name, [ticket])
+                self._room.leave(ticket)
             elif reason != "queue_timeout":
-                party.waiting -= 1
-                if party.waiting == 0:
-                    party.halt()
+                party.lose()
         if party is None or reason != "queue_timeout":
             self._observer.rejected(reason)
         return party is not None
-
-    def _deliver(self, tickets: list[_Ticket], found: Sequence[InferResponse | BaseException]) -> None:
-        for ticket, answer in zip(tickets, found, strict=True):
-            if ticket.future.done():  # given up
-                continue
-            if isinstance(answer, BaseException):
-                ticket.future.set_exception(answer)
-            else:
-                ticket.future.set_result(answer)
 
     # -- in the threads -------------------------------------------------------------------------------------------
 
@@ -282,20 +246,21 @@ class Lane:
             started = time.monotonic()
             for ticket in party.tickets:
                 self._observer.queued(self.verb, started - ticket.entered)
-                _note(ticket.context, "queue", ticket.entered, started)
+                ticket.note("queue", ticket.entered, started)
             found = self._answers(party)
+            ended = time.monotonic()
             for ticket in party.tickets:
-                _note(ticket.context, "run", started)
+                ticket.note("run", started, ended)
             loop = party.tickets[0].future.get_loop()
             with self._wake:
                 self._busy -= 1
-                each = (time.monotonic() - started) / len(party.tickets)
+                each = (ended - started) / len(party.tickets)
                 self._seconds += (_SMOOTHING if self._seconds else 1.0) * (each - self._seconds)
             with suppress(RuntimeError):  # the loop is closed, and nobody waits any more
-                loop.call_soon_threadsafe(self._deliver, party.tickets, found)
+                loop.call_soon_threadsafe(party.deliver, found)
             del party, found, ticket  # an idle thread keeps no model
 
-    def _answers(self, party: _Party) -> Sequence[InferResponse | BaseException]:
+    def _answers(self, party: Party) -> Sequence[InferResponse | BaseException]:
         jobs = [ticket.job for ticket in party.tickets]
         try:
             return self._run(jobs, party.halt)
@@ -311,62 +276,32 @@ class Lane:
                 found.append(error)
         return found
 
-    def _take(self) -> _Party | None:
+    def _take(self) -> Party | None:
         """Wait for work; returns the tickets of the next run, None when the lane is closed."""
         with self._wake:
             while True:
                 if self._closing:
                     return None
-                if not self._queues:
+                if not self._room:
                     self._wake.wait()
                     continue
-                model, queue = next(iter(self._queues.items()))
-                tickets, full = self._joined(queue)
-                patience = queue[0].entered + self._options.max_delay - time.monotonic()
+                tickets, full = self._room.next()
+                patience = tickets[0].entered + self._options.max_delay - time.monotonic()
                 if full or patience <= 0.0:
                     break
                 self._wake.wait(patience)
-            self._leave(model, tickets)
-            if model in self._queues:
-                self._queues.move_to_end(model)
+            self._room.take(tickets)
             self._busy += 1
-            return _Party(tickets)
-
-    def _joined(self, queue: deque[_Ticket]) -> tuple[list[_Ticket], bool]:
-        """Choose the oldest ticket and those of its key that fit beside it; tells whether more would."""
-        first = queue[0].job
-        rows, most = 0, min(self._options.max_batch, first.most_rows)
-        chosen: list[_Ticket] = []
-        for ticket in queue:
-            job = ticket.job
-            if not chosen or (job.key == first.key and rows + job.rows <= most):
-                chosen.append(ticket)
-                rows += job.rows
-            if rows >= most:
-                break
-        return chosen, rows >= most
-
-    def _leave(self, model: str, tickets: list[_Ticket]) -> None:
-        queue = self._queues.get(model)
-        if queue is None:
-            return
-        for ticket in tickets:
-            with suppress(ValueError):
-                queue.remove(ticket)
-        if not queue:
-            del self._queues[model]
+            return Party(tickets)
 
     def close(self) -> None:
         """Refuse what waits, finish what runs, and end the threads."""
         with self._wake:
             self._closing = True
-            left = [ticket for queue in self._queues.values() for ticket in queue]
-            self._queues.clear()
+            left = self._room.empty()
             self._wake.notify_all()
         for ticket in left:
             with suppress(RuntimeError):
-                ticket.future.get_loop().call_soon_threadsafe(
-                    self._deliver, [ticket], [UnavailableError(_CLOSED)]
-                )
+                ticket.future.get_loop().call_soon_threadsafe(ticket.deliver, UnavailableError(_CLOSED))
         for thread in self._threads:
             thread.join()
