@@ -76,7 +76,9 @@ def test_a_random_stream_of_one_model_leaves_in_the_order_of_the_rule():
     room, waiting = WaitingRoom(6), []
     for step in range(400):
         if draw.random() < 0.7:
-            one = ticket(step, key=draw.choice("xy"), rows=draw.randint(1, 8), most_rows=draw.choice((2, 100)))
+            one = ticket(
+                step, key=draw.choice("xy"), rows=draw.randint(1, 8), most_rows=draw.choice((2, 100))
+            )
             room.enter(one)
             waiting.append(one)
         elif waiting:
