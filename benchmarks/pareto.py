@@ -1,10 +1,11 @@
 """`pareto`: attribution similarity against bytes, for every method and point; the central figure.
 
-Rows ``NET/METHOD/POINT``, POINT being the recipe's file name. ``criterion_*`` are one recipe, `criteria.yaml`, at one
+Rows ``NET/METHOD/POINT``, POINT being the recipe's file name. ``wcam`` matches weighted collapsed maps of features
+(Park et al., NeurIPS 2020) in the steps of ``matched``. ``criterion_*`` are one recipe, `criteria.yaml`, at one
 entropy with the pruning criterion replaced, so that only the mask differs. ``nncodec`` is the standard's codec on the
 reference of seed 0, without training, at several quantization points; it runs where `post_training` finds it. The
-figure goes to build/benchmarks/pareto.svg: the same points with the retrain floor, and the quantizer beside the
-rate-distortion bound.
+figure goes to build/benchmarks/pareto.svg: for each network the same points with the retrain floor, on the test images
+and on corrupted ones, and the quantizer beside the rate-distortion bound.
 """
 
 import math
@@ -17,13 +18,14 @@ import torch
 from torch import Generator
 
 from benchmarks.compression import mean_of, measure_recipe, rows_of
-from benchmarks.pareto_figure import Bound, Point, figure
+from benchmarks.pareto_figure import Bound, Panel, Point, figure
 from benchmarks.post_training import EXPLAINED, NONWEIGHT_QP, PEER, QPS, Judge, mnist, nncodec
 from benchmarks.row import MissingDataError, Row
 from benchmarks.tasks import NETWORKS, SEEDS, WORK, Task, recipe_of
-from benchmarks.yardstick import Figures, yardstick_of
+from benchmarks.yardstick import Figures, Yardstick, yardstick_of
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.compress.entropy_constrained import entropy_bits, quantize
+from clearweight.exporter.evaluate.onnx_module import OnnxModule
 from clearweight.exporter.importance import chosen, importance
 from clearweight.exporter.preparation import Prepared, prepare
 from clearweight.exporter.rate_distortion import water_filling
@@ -39,7 +41,14 @@ CURVES = {
         "matched": ("deep_compression_matched",),
         "attribution": ("attribution_25x", "attribution_40x", "attribution_70x"),
     },
+    "lenet_5": {
+        "deep_compression": ("deep_compression", "deep_compression_unmatched"),
+        "wcam": ("wcam",),
+        "matched": ("deep_compression_matched",),
+    },
 }
+# Where criteria are compared and the quantizer is held against its bound.
+COMPARED = "lenet_300_100"
 RIVAL = "nncodec"
 CRITERIA = ("magnitude", "first_order", "gradient", "gradient_hessian", "fisher", "output_and_attribution")
 
@@ -58,7 +67,7 @@ def cases(task: Task) -> Iterator[tuple[str, Recipe]]:
     for method, names in CURVES[task.network].items():
         for name in names:
             yield f"{method}/{name}", recipe_of(name, task)
-    for criterion in CRITERIA:
+    for criterion in CRITERIA if task.network == COMPARED else ():
         yield f"criterion_{criterion}/criteria", with_criterion(recipe_of("criteria", task), criterion)
 
 
@@ -97,24 +106,30 @@ def measure(task: Task) -> dict[str, Figures]:
     return results
 
 
-def rivals(task: Task) -> Iterator[tuple[str, Figures]]:
+def rivals(task: Task, yardstick: Yardstick) -> Iterator[tuple[str, Figures]]:
     """Yield case and figures of NNCodec on the task's reference; nothing where it is not installed."""
     if not PEER.is_file():
         return
     subject = mnist(task.network, task.data, quick=task.quick)
-    judge = Judge(subject, 100 if task.quick else EXPLAINED)
+    explained = 100 if task.quick else EXPLAINED
+    judge = Judge(subject, explained)
     for qp, size, model in nncodec(subject.model, QPS[task.network], NONWEIGHT_QP[task.network]):
-        yield f"{RIVAL}/qp{qp}", judge.figures(model, size)
+        yield f"{RIVAL}/qp{qp}", judge.figures(model, size) | yardstick.on_corrupted(OnnxModule(model))
 
 
-def points_of(network: str, figures: dict[str, Figures]) -> list[Point]:
-    """Return the figure's marks: recipes only, bytes and cosine of the matched map, and whether accuracy was lost."""
+def points_of(network: str, figures: dict[str, Figures], ending: str = "") -> list[Point]:
+    """Return one panel's marks: recipes only, bytes and cosine of the matched map, and whether accuracy was lost.
+
+    Parameters
+    ----------
+    ending : "" for the test images, "_corrupted" for corrupted ones
+    """
     return [
         Point(
             case.partition("/")[0],
             float(f["packed_bytes"] or math.nan),
-            float(f["cosine_input_x_gradient"] or math.nan),
-            float(f["cosine_occlusion"] or math.nan),
+            float(f[f"cosine_input_x_gradient{ending}"] or math.nan),
+            float(f[f"cosine_occlusion{ending}"] or math.nan),
             lossless=float(f["error_delta_pt"] or 0.0) <= 0.2,
         )
         for case, f in figures.items()
@@ -122,13 +137,23 @@ def points_of(network: str, figures: dict[str, Figures]) -> list[Point]:
     ]
 
 
+def panels_of(network: str, figures: dict[str, Figures], yardstick: Yardstick) -> Iterator[Panel]:
+    """Yield the network's panels: on the test images, and on corrupted ones."""
+    key = "cosine_input_x_gradient"
+    yield Panel(f"{network}, test images", points_of(network, figures), yardstick.floor[key] or 0.0)
+    if (worn := yardstick.corrupted) is not None:
+        points = points_of(network, figures, "_corrupted")
+        yield Panel(f"{network}, corrupted images", points, worn.floor[key] or 0.0)
+
+
 def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
     """Measure every case over the seeds and draw the figure of their means."""
     torch.set_num_threads(1)
+    file = NETWORKS[COMPARED].file
+    if data is None or not (data / file).is_file():
+        raise MissingDataError(f"pareto needs {file} under --data, looked for it in {data}.")
+    panels: list[Panel] = []
     for network in CURVES:
-        file = NETWORKS[network].file
-        if data is None or not (data / file).is_file():
-            raise MissingDataError(f"pareto needs {file} under --data, looked for it in {data}.")
         seeds = SEEDS[:1] if quick else SEEDS
         task = Task(network, 0, data, quick)
         found = {seed: measure(replace(task, seed=seed)) for seed in seeds}
@@ -137,13 +162,13 @@ def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
             for seed, figures in found.items():
                 yield from rows_of(f"{network}/{case}/seed{seed}", figures[case], BENCH)
             yield from rows_of(f"{network}/{case}/mean", mean, BENCH)
-        for case, theirs in rivals(task):
+        yardstick = yardstick_of(task, Checkpoints(WORK / "checkpoints"))
+        for case, theirs in rivals(task, yardstick):
             means[case] = theirs
             yield from rows_of(f"{network}/{case}", theirs, BENCH)
-        kept = Checkpoints(WORK / "checkpoints")
-        floor = yardstick_of(task, kept).floor
-        bound = bound_of(prepare(recipe_of("deep_compression", task), silent, kept))
-        page = figure(points_of(network, means), floor["cosine_input_x_gradient"] or 0.0, bound)
-        target = WORK / ("pareto-quick.svg" if quick else "pareto.svg")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page, encoding="utf-8")
+        panels += panels_of(network, means, yardstick)
+    task = Task(COMPARED, 0, data, quick)
+    bound = bound_of(prepare(recipe_of("deep_compression", task), silent, Checkpoints(WORK / "checkpoints")))
+    target = WORK / ("pareto-quick.svg" if quick else "pareto.svg")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(figure(panels, bound), encoding="utf-8")
