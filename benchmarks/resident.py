@@ -48,7 +48,7 @@ from clearweight.exporter.graph import (
 )
 from clearweight.exporter.mixed_precision import chosen_bits, curvature, options
 from clearweight.exporter.plain_forms import compared, float16, int4, logits
-from clearweight.exporter.recipe import MixedPrecisionSection
+from clearweight.exporter.sections import MixedPrecisionSection
 from clearweight.exporter.training import FineTuning, Runtime, Samples, fit
 
 BENCH = "resident"

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clearweight.exporter.recipe import Recipe, SourceSection, load_recipe
+from clearweight.exporter.recipe import Recipe, load_recipe
+from clearweight.exporter.sections import SourceSection
 from clearweight.exporter.training import FineTuning
 
 ROOT = Path(__file__).parent.parent

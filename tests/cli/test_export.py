@@ -7,7 +7,7 @@ import pytest
 
 from clearweight.artifact import Artifact
 from clearweight.cli.export import TRAVELLERS, lines, percent, shortfall, summary, travellers
-from clearweight.exporter.recipe import CanarySection
+from clearweight.exporter.sections import CanarySection
 from tests import small_digits
 
 

@@ -21,7 +21,7 @@ from clearweight.exporter.calibration import (
     rounded_integrity_limit,
     summary,
 )
-from clearweight.exporter.recipe import FidelitySection
+from clearweight.exporter.sections import FidelitySection
 
 
 def judged(cosine, *, drop=0.0, floor=None, **budget):

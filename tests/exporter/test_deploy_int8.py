@@ -19,7 +19,7 @@ from clearweight.exporter.explain import build
 from clearweight.exporter.graph import int8_onnx, session, split_parameters, to_onnx
 from clearweight.exporter.pipeline import finish
 from clearweight.exporter.quantization import COMPARED_SAMPLES, quantize
-from clearweight.exporter.recipe import FidelitySection
+from clearweight.exporter.sections import FidelitySection
 from clearweight.service import Engine
 from clearweight.service.core.model import Model
 from clearweight.service.core.observer import Observer

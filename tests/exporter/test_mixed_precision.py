@@ -18,7 +18,7 @@ from clearweight.exporter.graph.weight_only import few_bit_values
 from clearweight.exporter.mixed_precision import chosen_bits, curvature, mix, options
 from clearweight.exporter.pipeline import finish
 from clearweight.exporter.post_training.budget import divergence
-from clearweight.exporter.recipe import MixedPrecisionSection
+from clearweight.exporter.sections import MixedPrecisionSection
 from clearweight.service import Engine, EngineOptions
 from tests import small_digits
 

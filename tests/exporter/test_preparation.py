@@ -8,7 +8,7 @@ from PIL import Image
 from clearweight.exporter import DataError, RecipeError, SplitError
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.preparation import load_source, make_runtime, prepare
-from clearweight.exporter.recipe import SourceSection
+from clearweight.exporter.sections import SourceSection
 from clearweight.exporter.training import silent
 from tests import small_digits
 from tests.exporter.test_data import idx_bytes

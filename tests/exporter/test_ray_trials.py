@@ -8,8 +8,8 @@ pytest.importorskip("ray")
 
 from clearweight.exporter.errors import SearchError
 from clearweight.exporter.journal import outcomes
-from clearweight.exporter.recipe import SearchSection
 from clearweight.exporter.search import search
+from clearweight.exporter.sections import SearchSection
 from tests.exporter.test_search import RANGES, recipe
 
 

@@ -7,8 +7,8 @@ import pytest
 from clearweight.exporter.errors import RecipeError, SearchError
 from clearweight.exporter.journal import outcomes
 from clearweight.exporter.outcome import Outcome, chosen, pareto_front
-from clearweight.exporter.recipe import FidelitySection, SearchSection
 from clearweight.exporter.search import search
+from clearweight.exporter.sections import FidelitySection, SearchSection
 from clearweight.exporter.trial import with_strengths
 from tests import small_digits
 

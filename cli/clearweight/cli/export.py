@@ -13,7 +13,7 @@ from clearweight.cli.failure import FAILED_CHECK, stop
 if TYPE_CHECKING:
     from clearweight.artifact import Fidelity
     from clearweight.exporter.pipeline import Export
-    from clearweight.exporter.recipe import CanarySection
+    from clearweight.exporter.sections import CanarySection
 
 ONNX_PANEL = "An ONNX file"
 # What leaves the house with the artifact, by the recipe's `canaries.source`.

@@ -27,7 +27,7 @@ from clearweight.artifact import (
 from clearweight.artifact.manifest import LAGS
 from clearweight.artifact.score import SCORES
 from clearweight.exporter.explain import ExplainGraph
-from clearweight.exporter.recipe import FidelitySection
+from clearweight.exporter.sections import FidelitySection
 
 CHUNK = 64
 # The drift score that is broken down by class, for the most frequent classes that have samples enough to say something.

@@ -19,7 +19,8 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.outcome import Outcome
-from clearweight.exporter.recipe import Recipe, SearchSection
+from clearweight.exporter.recipe import Recipe
+from clearweight.exporter.sections import SearchSection
 
 # What missing the whole of one budget costs, in factors of e of the bytes.
 PENALTY = 10.0

@@ -21,8 +21,8 @@ from clearweight.exporter.graph import split_parameters, weight_only, weights_of
 from clearweight.exporter.graph.weight_only import few_bit_values, stored_bytes
 from clearweight.exporter.importance import importance
 from clearweight.exporter.quantization import Quantized, stored
-from clearweight.exporter.recipe import MixedPrecisionSection
 from clearweight.exporter.restructure import restructure
+from clearweight.exporter.sections import MixedPrecisionSection
 from clearweight.exporter.training import Samples
 
 Curvature = Mapping[str, NDArray[np.float32]]

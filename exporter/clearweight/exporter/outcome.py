@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from clearweight.exporter.recipe import FidelitySection, SearchSection
+from clearweight.exporter.sections import FidelitySection, SearchSection
 
 Strengths = Mapping[str, float]
 

@@ -22,7 +22,8 @@ from clearweight.exporter.data import (
 )
 from clearweight.exporter.errors import DataError, RecipeError
 from clearweight.exporter.graph import fold_batchnorm
-from clearweight.exporter.recipe import Recipe, SourceSection
+from clearweight.exporter.recipe import Recipe
+from clearweight.exporter.sections import SourceSection
 from clearweight.exporter.source import build_model
 from clearweight.exporter.splits import Splits, check_disjoint, digest, split
 from clearweight.exporter.training import Progress, Runtime, Samples, fit

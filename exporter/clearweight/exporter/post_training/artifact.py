@@ -44,8 +44,8 @@ from clearweight.exporter.own_model import OwnModel
 from clearweight.exporter.pipeline import device_bytes
 from clearweight.exporter.post_training.budget import Budget, Found, divergence, search
 from clearweight.exporter.post_training.compress import compress, gather
-from clearweight.exporter.recipe import FidelitySection
 from clearweight.exporter.report import ReportData, render_report
+from clearweight.exporter.sections import FidelitySection
 from clearweight.exporter.training import Progress, silent
 
 # Inputs on which the explain graphs are verified, and that travel as canaries.
