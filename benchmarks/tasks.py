@@ -23,10 +23,12 @@ class Subject:
     ----------
     file : its data, under --data
     layer : where SWA is taken, the last pooling output or feature map; an MLP has none
+    explained : on how many test inputs maps are compared; fewer where one run takes long
     """
 
     file: str
     layer: str | None
+    explained: int = 1000
 
 
 NETWORKS = {

@@ -56,7 +56,8 @@ class Yardstick:
 
 def yardstick_of(task: Task, kept: Checkpoints) -> Yardstick:
     """Train or load the references of this seed and the next, and explain with both."""
-    layer = NETWORKS[task.network].layer
+    subject = NETWORKS[task.network]
+    layer = subject.layer
     prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
     other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
     other = prepare(recipe_of(RECIPES[0], other_task), silent, kept).reference
@@ -66,7 +67,7 @@ def yardstick_of(task: Task, kept: Checkpoints) -> Yardstick:
         aim = reference_maps(prepared.reference, pixels, layer)
         return Yardstick(pixels, layer, aim, other, maps_of(other, pixels, aim.targets, layer))
 
-    shown = prepared.test[: 100 if task.quick else 1000]
+    shown = prepared.test[: 100 if task.quick else subject.explained]
     if shown.inputs.ndim != 4 or shown.inputs.dtype != np.uint8:
         return held(shown)
     return replace(held(shown), corrupted=held(replace(shown, inputs=corrupted(shown.inputs))))

@@ -34,6 +34,7 @@ from clearweight.exporter.calibration import (
 )
 from clearweight.exporter.canaries import canary, synthetic
 from clearweight.exporter.data import Labelled
+from clearweight.exporter.description import device_bytes
 from clearweight.exporter.emission import pack
 from clearweight.exporter.errors import DataError
 from clearweight.exporter.evaluate.onnx_module import OnnxModule
@@ -41,7 +42,6 @@ from clearweight.exporter.explain import NotApplicableError, build, verify
 from clearweight.exporter.explain.record import record
 from clearweight.exporter.graph import session, split_parameters
 from clearweight.exporter.own_model import OwnModel
-from clearweight.exporter.pipeline import device_bytes
 from clearweight.exporter.post_training.budget import Budget, Found, divergence, search
 from clearweight.exporter.post_training.compress import compress, gather
 from clearweight.exporter.report import ReportData, render_report
