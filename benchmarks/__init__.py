@@ -10,6 +10,7 @@ BENCHMARKS: dict[str, str] = {
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
     "kernel_quantization": "benchmarks.kernel_quantization",
+    "large_export": "benchmarks.large_export",
     "metrics_overhead": "benchmarks.metrics_overhead",
     "overload": "benchmarks.overload",
     "packing": "benchmarks.packing",
