@@ -2,7 +2,7 @@
 
 ONNX Runtime has no float64 convolution, so the twin runs on ``onnx.reference``, whose faults it goes round (onnx
 1.23): transposed convolutions crash with groups and take minutes without, so convolutions are done in
-``float64_convolution``; MaxPool of stride 1 returns wrong Indices, so it takes the path of the other strides;
+``float64_convolution``; MaxPool is slow, its Indices wrong at stride 1, so it is done in ``float64_pooling``;
 GroupNormalization has one scale per group at every opset, Erf is rounded to single precision and LRN fills as many
 channels as there are rows, so all three are computed here. Resize was right but slow before onnx 1.23, so whole
 repetition, the only kind that gradients emit, is done by numpy.
@@ -17,24 +17,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from onnx.reference.ops.op_max_pool import MaxPool as ReferenceMaxPool
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
 
 from clearweight.exporter.explain.float64_convolution import CONVOLUTION
+from clearweight.exporter.explain.float64_pooling import POOLING
 from clearweight.exporter.explain.float64_rounding import ROUNDING, dequantize_parameters
 from clearweight.exporter.graph.matmul_nbits import standard_operators
-
-
-class _MaxPool(ReferenceMaxPool):
-    """Max pooling whose Indices are right at every stride."""
-
-    op_domain = ""
-
-    def _run(self, x: NDArray[Any], **attributes: Any) -> Any:  # type: ignore[override]  # as the evaluator calls it
-        return self._max_pool(x, **attributes)  # type: ignore[no-untyped-call]  # onnx has no types here
-
-
-_MaxPool.__name__ = "MaxPool"  # the evaluator files an operator under its class's name
 
 
 class _Resize(ReferenceResize):
@@ -104,7 +92,7 @@ class _LRN(OpRun):
 
 
 _LRN.__name__ = "LRN"
-_OPERATORS: list[Any] = [_MaxPool, _Resize, _GroupNormalization, _Erf, _LRN, *CONVOLUTION, *ROUNDING]
+_OPERATORS: list[Any] = [_Resize, _GroupNormalization, _Erf, _LRN, *CONVOLUTION, *POOLING, *ROUNDING]
 
 _SINGLE, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 

@@ -38,7 +38,7 @@ class _Conv(ReferenceConv):
         matrices = w.reshape(groups, len(w) // groups, *w.shape[1:])
         y = np.zeros((len(x), groups, len(w) // groups, prod(sizes)), x.dtype)
         for place in np.ndindex(w.shape[2:]):
-            seen = x[_taps(place, sizes, strides, dilations)]
+            seen = x[taps_of(place, sizes, strides, dilations)]
             y += matrices[(..., *place)] @ seen.reshape(len(x), groups, -1, prod(sizes))
         y = y.reshape(len(x), len(w), *sizes)
         return (y if b is None else y + b.reshape(-1, *[1] * axes),)
@@ -69,7 +69,7 @@ class _ConvTranspose(ReferenceConvTranspose):
         y = np.zeros((len(x), channels, *whole), x.dtype)
         for place in np.ndindex(w.shape[2:]):
             spread = matrices[(..., *place)] @ rows
-            y[_taps(place, sizes, strides, dilations)] += spread.reshape(len(x), channels, *sizes)
+            y[taps_of(place, sizes, strides, dilations)] += spread.reshape(len(x), channels, *sizes)
         kept = (slice(pads[axis], whole[axis] - pads[axes + axis]) for axis in range(axes))
         y = y[(slice(None), slice(None), *kept)]
         return (y if b is None else y + b.reshape(-1, *[1] * axes),)
@@ -86,7 +86,7 @@ def _geometry(attributes: dict[str, Any], axes: int) -> tuple[Sequence[int], Seq
     return strides, dilations, attributes.get("pads") or [0] * (2 * axes)
 
 
-def _taps(
+def taps_of(
     place: Sequence[int], sizes: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
 ) -> tuple[slice, ...]:
     """Return where one place of the kernel meets the padded input: all rows and channels, then along each axis."""
