@@ -10,6 +10,7 @@ from clearweight.exporter.post_training.quantize import (
     bend,
     code_lengths,
     curvature,
+    leaning,
     quantize,
     step_of,
 )
@@ -33,7 +34,7 @@ def distortion(matrix: np.ndarray, chosen: np.ndarray, step: float, seen: Moment
 
 def test_errors_are_made_up_for_so_that_it_beats_rounding():
     matrix, seen = problem()
-    chosen = quantize(matrix, seen, 0.0, 0.4)
+    chosen = quantize(matrix, leaning(seen), 0.0, 0.4)
 
     assert distortion(matrix, chosen, 0.4, seen) < 0.8 * distortion(matrix, np.rint(matrix / 0.4), 0.4, seen)
 
@@ -43,7 +44,7 @@ def test_a_single_row_is_near_the_best_of_all_choices():
     near = [sorted({np.floor(w / 0.5), np.ceil(w / 0.5)}) for w in matrix[0]]
     best = min(distortion(matrix, np.array([c]), 0.5, seen) for c in itertools.product(*near))
 
-    assert distortion(matrix, quantize(matrix, seen, 0.0, 0.5), 0.5, seen) <= 1.3 * best
+    assert distortion(matrix, quantize(matrix, leaning(seen), 0.0, 0.5), 0.5, seen) <= 1.3 * best
 
 
 def entropy(chosen: np.ndarray) -> float:
@@ -53,7 +54,7 @@ def entropy(chosen: np.ndarray) -> float:
 
 def test_a_larger_multiplier_buys_fewer_bits_with_more_distortion():
     matrix, seen = problem()
-    results = [quantize(matrix, seen, multiplier, 0.3) for multiplier in (0.0, 0.1, 0.5, 2.0)]
+    results = [quantize(matrix, leaning(seen), multiplier, 0.3) for multiplier in (0.0, 0.1, 0.5, 2.0)]
     bits = [entropy(chosen) for chosen in results]
     lost = [distortion(matrix, chosen, 0.3, seen) for chosen in results]
 
@@ -64,7 +65,7 @@ def test_a_larger_multiplier_buys_fewer_bits_with_more_distortion():
 
 def test_at_equal_bits_the_multiplier_beats_a_coarser_step():
     matrix, seen = problem()
-    chosen = quantize(matrix, seen, 0.05, 0.5)
+    chosen = quantize(matrix, leaning(seen), 0.05, 0.5)
     coarser = next(
         q for step in np.arange(0.5, 3, 0.01) if entropy(q := np.rint(matrix / step)) <= entropy(chosen)
     )
@@ -79,7 +80,7 @@ def test_columns_that_no_input_reaches_are_dropped_and_rows_that_matter_are_kept
     block[:10] = block[:, :10] = 0.0
     rows = seen.rows.copy()
     rows[:12], rows[12:] = 10.0, 0.01
-    chosen = quantize(matrix, Moments((block,), seen.mean, rows), 1.0, 1.0)
+    chosen = quantize(matrix, leaning(Moments((block,), seen.mean, rows)), 1.0, 1.0)
 
     assert np.count_nonzero(chosen[12:, :10]) < 0.1 * np.count_nonzero(chosen[:12, 10:])
     assert np.count_nonzero(chosen[:12, 10:]) > 3 * np.count_nonzero(chosen[12:, 10:])
@@ -88,15 +89,45 @@ def test_columns_that_no_input_reaches_are_dropped_and_rows_that_matter_are_kept
 def test_blocks_are_quantized_by_themselves():
     matrix, seen = problem(6, 12)
     halves = tuple(seen.blocks[0][s, s] for s in (slice(0, 6), slice(6, 12)))
-    whole = quantize(matrix, Moments(halves, seen.mean, seen.rows), 0.0, 0.3)
-    left = quantize(matrix[:, :6], Moments(halves[:1], seen.mean[:6], seen.rows), 0.0, 0.3)
+    whole = quantize(matrix, leaning(Moments(halves, seen.mean, seen.rows)), 0.0, 0.3)
+    left = quantize(matrix[:, :6], leaning(Moments(halves[:1], seen.mean[:6], seen.rows)), 0.0, 0.3)
 
     assert np.array_equal(whole[:, :6], left)
 
 
+def test_factors_give_the_inverse_of_the_curvature_the_columns_that_matter_most_first():
+    _, seen = problem()
+    columns = leaning(seen)
+    order, factor = columns.orders[0], columns.factors[0]
+
+    assert (np.diff(np.diag(seen.blocks[0])[order]) <= 0).all()
+    assert np.array_equal(factor, np.triu(factor))
+    np.testing.assert_allclose(
+        factor.T @ factor @ curvature(seen.blocks[0])[np.ix_(order, order)], np.eye(len(order)), atol=1e-9
+    )
+
+
+def test_each_column_takes_its_nearest_multiple_after_what_the_columns_before_left():
+    """Without a price on bits, against the definition column by column: solve for what the others would best be."""
+    matrix, seen = problem(3, 7)
+    columns, step = leaning(seen), 0.5
+    order, bent = columns.orders[0], curvature(seen.blocks[0])
+    weights, expected = matrix.copy(), np.zeros((3, 7))
+    for done, column in enumerate(order):
+        expected[:, column] = np.rint(weights[:, column] / step)
+        error = weights[:, column] - step * expected[:, column]
+        rest = order[done + 1 :]
+        # The change d of the others that makes (e, d) H (e, d)' least: d = -H_rest,rest^-1 H_rest,column e.
+        change = np.linalg.solve(bent[np.ix_(rest, rest)], bent[rest, column])
+        weights[:, rest] += np.outer(error, change)
+        weights[:, column] = step * expected[:, column]
+
+    assert np.array_equal(quantize(matrix, columns, 0.0, step), expected)
+
+
 def test_steps_follow_the_multiplier_within_the_codebook():
     _, seen = problem()
-    bent = bend(seen)
+    bent = bend(leaning(seen))
 
     assert bent == pytest.approx(
         float(seen.rows.mean() * (1 / np.diag(np.linalg.inv(curvature(seen.blocks[0])))).mean())

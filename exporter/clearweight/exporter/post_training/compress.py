@@ -11,8 +11,8 @@ from clearweight.artifact import CodedTensor
 from clearweight.exporter.graph import split_parameters
 from clearweight.exporter.graph.parameters import embed_parameters
 from clearweight.exporter.post_training.layers import Layer, layers_of
-from clearweight.exporter.post_training.moments import Moments, moments
-from clearweight.exporter.post_training.quantize import LEVELS, bend, quantize, step_of
+from clearweight.exporter.post_training.moments import moments
+from clearweight.exporter.post_training.quantize import LEVELS, Leaning, bend, leaning, quantize, step_of
 
 Told = Callable[[int, int], None]
 
@@ -28,13 +28,13 @@ class Statistics:
     Attributes
     ----------
     structure, parameters : the network apart from its numbers, and those
-    bends : weight name -> what ``quantize.bend`` found
+    leanings, bends : weight name -> what `quantize.leaning` and `quantize.bend` found
     """
 
     structure: onnx.ModelProto
     parameters: Mapping[str, NDArray[np.float32]]
     layers: tuple[Layer, ...]
-    moments: Mapping[str, Moments]
+    leanings: Mapping[str, Leaning]
     bends: Mapping[str, float]
 
 
@@ -52,10 +52,11 @@ def gather(
     """Collect the statistics of every layer over unlabelled inputs."""
     layers = tuple(layers_of(model))
     found = moments(model, layers, inputs, threads=threads, on_row=on_row)
+    # One layer after the other, so that moments and what follows from them are never all in memory.
+    leanings = {layer.weight: leaning(found.pop(layer.weight)) for layer in layers}
     structure, parameters = split_parameters(model)
-    return Statistics(
-        structure, parameters, layers, found, {name: bend(seen) for name, seen in found.items()}
-    )
+    bends = {name: bend(columns) for name, columns in leanings.items()}
+    return Statistics(structure, parameters, layers, leanings, bends)
 
 
 def compress(statistics: Statistics, multiplier: float, on_layer: Told = _silent) -> Compressed:
@@ -68,12 +69,12 @@ def compress(statistics: Statistics, multiplier: float, on_layer: Told = _silent
     coded: dict[str, CodedTensor] = {}
     shifted: dict[str, NDArray[np.float64]] = {}
     for done, layer in enumerate(statistics.layers, start=1):
-        seen = statistics.moments[layer.weight]
+        columns = statistics.leanings[layer.weight]
         matrix = layer.matrix(statistics.parameters[layer.weight])
-        coded[layer.weight] = code(layer, matrix, seen, multiplier, statistics.bends[layer.weight])
+        coded[layer.weight] = code(layer, matrix, columns, multiplier, statistics.bends[layer.weight])
         if layer.bias is not None and layer.attributes.get("group", 1) == 1:
             lost = matrix - layer.matrix(coded[layer.weight].values)
-            shifted[layer.bias] = statistics.parameters[layer.bias] + lost @ seen.mean
+            shifted[layer.bias] = statistics.parameters[layer.bias] + lost @ columns.mean
         on_layer(done, len(statistics.layers))
     for name, values in statistics.parameters.items():
         if name not in coded:
@@ -83,14 +84,14 @@ def compress(statistics: Statistics, multiplier: float, on_layer: Told = _silent
 
 
 def code(
-    layer: Layer, matrix: NDArray[np.float32], seen: Moments, multiplier: float, bent: float
+    layer: Layer, matrix: NDArray[np.float32], columns: Leaning, multiplier: float, bent: float
 ) -> CodedTensor:
     """Quantize one layer."""
     largest = float(np.abs(matrix).max())
     if largest == 0.0:
         return CodedTensor(layer.weight, layer.tensor(matrix))
     step = step_of(bent, multiplier, largest)
-    chosen = layer.tensor(quantize(matrix, seen, multiplier, step)) + LEVELS
+    chosen = layer.tensor(quantize(matrix, columns, multiplier, step)) + LEVELS
     multiples, places = np.unique(chosen, return_inverse=True)
     book = half((multiples.astype(np.float64) - LEVELS) * step)
     indices = places.astype(np.uint8).reshape(layer.shape)

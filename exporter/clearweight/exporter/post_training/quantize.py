@@ -7,6 +7,8 @@ CERWU: Conzelmann and Bamler, arXiv 2505.18758). Code lengths are those of an id
 range coder does, how busy a weight's row and column are; they follow the choices of the pass before.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +27,23 @@ _COLUMNS = 64  # whose corrections to the rest of a block are made at once
 _BUCKETS = 9
 
 
+@dataclass(frozen=True, eq=False)
+class Leaning:
+    """How far the columns of a matrix can make up for each other, block by block along the diagonal.
+
+    Attributes
+    ----------
+    orders : places of a block's columns; those that matter most come first and have the most left to lean on
+    factors : float64, upper triangular, (width, width): ``F' F`` is the inverse of the curvature in that order
+    mean, rows : as of `Moments`
+    """
+
+    orders: tuple[NDArray[np.int64], ...]
+    factors: tuple[NDArray[np.float64], ...]
+    mean: NDArray[np.float64]
+    rows: NDArray[np.float64]
+
+
 def curvature(block: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a block of second moments with what the attribution maps add to its diagonal."""
     diagonal = np.diag(block)
@@ -32,10 +51,21 @@ def curvature(block: NDArray[np.float64]) -> NDArray[np.float64]:
     return block + np.diag(MAP_SHARE * diagonal + GRADIENT_SHARE * mean)
 
 
-def bend(moments: Moments) -> float:
+def leaning(moments: Moments) -> Leaning:
+    """Turn second moments into what quantization looks at; done once, however often is quantized."""
+    orders, factors = [], []
+    for block in moments.blocks:
+        order = np.argsort(-np.diag(block), kind="stable")
+        inverse = np.linalg.inv(curvature(block)[np.ix_(order, order)])
+        orders.append(order)
+        factors.append(np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T))
+    return Leaning(tuple(orders), tuple(factors), moments.mean, moments.rows)
+
+
+def bend(columns: Leaning) -> float:
     """Return what a squared change of one weight costs on average, the others free to make up for it."""
-    free = np.concatenate([1.0 / np.diag(np.linalg.inv(curvature(block))) for block in moments.blocks])
-    return max(float(moments.rows.mean() * free.mean()), float(np.finfo(np.float32).tiny))
+    free = np.concatenate([1.0 / np.square(factor).sum(0) for factor in columns.factors])
+    return max(float(columns.rows.mean() * free.mean()), float(np.finfo(np.float32).tiny))
 
 
 def step_of(bent: float, multiplier: float, largest: float) -> float:
@@ -50,7 +80,7 @@ def step_of(bent: float, multiplier: float, largest: float) -> float:
 
 
 def quantize(
-    matrix: NDArray[np.floating], moments: Moments, multiplier: float, step: float
+    matrix: NDArray[np.floating], columns: Leaning, multiplier: float, step: float
 ) -> NDArray[np.int16]:
     """Choose a multiple of ``step`` for every weight.
 
@@ -63,44 +93,40 @@ def quantize(
     -------
     int16, (outputs, columns), from -127 to 127
     """
-    rows = (moments.rows + 1e-3 * moments.rows.mean()) * step * step
+    rows = (columns.rows + 1e-3 * columns.rows.mean()) * step * step
     chosen: NDArray[np.int16] = np.clip(np.rint(matrix / step), -LEVELS, LEVELS).astype(np.int16)
     for _ in range(PASSES):
         bits = multiplier * code_lengths(chosen)
         busy, start = activity(chosen), 0
         after = np.empty_like(chosen)
-        for block in moments.blocks:
-            span = slice(start, start + len(block))
-            weights = matrix[:, span].astype(np.float64) / step
-            after[:, span] = _quantize_block(weights, block, rows, bits, busy[:, span])
-            start = span.stop
+        for order, factor in zip(columns.orders, columns.factors, strict=True):
+            places = start + order
+            # Transposed: a column of the matrix lies in one piece.
+            weights = matrix.T[places].astype(np.float64) / step
+            after[:, places] = _quantize_block(weights, factor, rows, bits, busy.T[places]).T
+            start += len(order)
         chosen = after
     return chosen
 
 
 def _quantize_block(
-    weights: NDArray[np.float64],
-    block: NDArray[np.float64],
+    rest: NDArray[np.float64],
+    factor: NDArray[np.float64],
     rows: NDArray[np.float64],
     bits: NDArray[np.float64],
     busy: NDArray[np.int8],
 ) -> NDArray[np.int16]:
-    order = np.argsort(
-        -np.diag(block), kind="stable"
-    )  # the columns that matter most have the most left to lean on
-    inverse = np.linalg.inv(curvature(block)[np.ix_(order, order)])
-    factor = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    rest, chosen = weights[:, order], np.empty(weights.shape, dtype=np.int16)
-    for start in range(0, len(order), _COLUMNS):
-        stop = min(start + _COLUMNS, len(order))
-        errors = np.empty((len(weights), stop - start))
+    """Choose for one block, (columns, outputs) in its order; ``rest`` is used up."""
+    chosen = np.empty(rest.shape, dtype=np.int16)
+    for start in range(0, len(rest), _COLUMNS):
+        stop = min(start + _COLUMNS, len(rest))
+        errors = np.empty((stop - start, rest.shape[1]))
         for column in range(start, stop):
-            value, scale = rest[:, column], factor[column, column]
-            best = _cheapest(value, rows / scale**2, bits, busy[:, order[column]])
-            chosen[:, order[column]] = best
-            errors[:, column - start] = (value - best) / scale
-            rest[:, column + 1 : stop] -= errors[:, [column - start]] * factor[column, column + 1 : stop]
-        rest[:, stop:] -= errors @ factor[start:stop, stop:]
+            scale = factor[column, column]
+            chosen[column] = _cheapest(rest[column], rows / scale**2, bits, busy[column])
+            errors[column - start] = (rest[column] - chosen[column]) / scale
+            rest[column + 1 : stop] -= np.outer(factor[column, column + 1 : stop], errors[column - start])
+        rest[stop:] -= factor[start:stop, stop:].T @ errors
     return chosen
 
 
