@@ -111,7 +111,7 @@ def rivals(task: Task, yardstick: Yardstick) -> Iterator[tuple[str, Figures]]:
     if not PEER.is_file():
         return
     subject = mnist(task.network, task.data, quick=task.quick)
-    explained = 100 if task.quick else EXPLAINED
+    explained = 100 if task.quick else EXPLAINED[task.network]
     judge = Judge(subject, explained)
     for qp, size, model in nncodec(subject.model, QPS[task.network], NONWEIGHT_QP[task.network]):
         yield f"{RIVAL}/qp{qp}", judge.figures(model, size) | yardstick.on_corrupted(OnnxModule(model))

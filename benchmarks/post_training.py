@@ -42,7 +42,8 @@ from clearweight.exporter.training import silent
 BENCH = "post_training"
 PEER = ROOT / "build" / "peers" / "nncodec" / "bin" / "python"
 CALIBRATION = 2000
-EXPLAINED = 1000
+# On how many test inputs maps are compared; a residual network's occlusion maps take seconds each.
+EXPLAINED: Mapping[str, int] = MappingProxyType({"lenet_300_100": 1000, "lenet_5": 1000, "resnet_20": 200})
 # Of the rival's bytes, within which maps are compared.
 SHARE = 0.8
 # NNCodec's quantization points for weights, and the one for everything else, network by network.
@@ -136,7 +137,7 @@ def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
 
 def measured(network: str, subject: Subject, *, quick: bool) -> Iterator[Row]:
     """Measure one network at every point of both methods."""
-    judge = Judge(subject, 100 if quick else EXPLAINED)
+    judge = Judge(subject, 100 if quick else EXPLAINED[network])
     peer: dict[int, Figures] = {}
     qps = QPS[network][2:6:3] if quick else QPS[network]
     for qp, size, model in nncodec(subject.model, qps, NONWEIGHT_QP[network]):
