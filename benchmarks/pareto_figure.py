@@ -98,12 +98,11 @@ def _similarity(panel: Panel, colours: Mapping[str, str]) -> list[str]:
         f'<line x1="{LEFT}" x2="{LEFT + WIDTH}" y1="{y(floor):.1f}" y2="{y(floor):.1f}" stroke="#555" '
         'stroke-dasharray="6 4"/>'
     )
-    shapes.append(_text(LEFT + WIDTH - 6, y(floor) - 6, "retrained from another seed", "end"))
-    for number, method in enumerate(dict.fromkeys(p.method for p in points)):
-        colour = colours[method]
+    for method, colour in colours.items():
         own = sorted((p for p in points if p.method == method), key=lambda p: p.bytes)
         line = " ".join(f"{x(p.bytes / 1000):.1f},{y(p.cosine):.1f}" for p in own)
-        shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
+        if len(own) > 1:
+            shapes.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
         for p in own:
             fill = colour if p.lossless else "white"
             place = x(p.bytes / 1000)
@@ -114,9 +113,32 @@ def _similarity(panel: Panel, colours: Mapping[str, str]) -> list[str]:
             shapes.append(
                 f'<path d="M{place - 4:.1f} {high:.1f}h8M{place:.1f} {high - 4:.1f}v8" stroke="{colour}"/>'
             )
-        level = TOP + HEIGHT - 14 - 18 * number
-        shapes.append(f'<circle cx="{LEFT + 150}" cy="{level - 4}" r="5" fill="{colour}"/>')
-        shapes.append(_text(LEFT + 162, level, method.replace("_", " "), "start"))
+    return shapes
+
+
+def _legend(colours: Mapping[str, str]) -> list[str]:
+    """Say which colour is which method, and which mark is what; beside the panels, so that it hides none of theirs."""
+    shapes: list[str] = []
+    level = TOP + 20
+    for method, colour in colours.items():
+        shapes.append(f'<circle cx="{LEFT}" cy="{level - 4}" r="5" fill="{colour}"/>')
+        shapes.append(_text(LEFT + 16, level, method.replace("_", " "), "start"))
+        level += 22
+    marks = (
+        (f'<circle cx="{LEFT}" cy="{{}}" r="5" fill="#444"/>', "input x gradient"),
+        (
+            f'<circle cx="{LEFT}" cy="{{}}" r="5" fill="white" stroke="#444"/>',
+            "the same, over 0.2 points of accuracy lost",
+        ),
+        (f'<path d="M{LEFT - 4} {{}}h8m-4 -4v8" stroke="#444"/>', "occlusion, which nothing was trained on"),
+        (
+            f'<path d="M{LEFT - 8} {{}}h16" stroke="#555" stroke-dasharray="6 4"/>',
+            "input x gradient of a network retrained from another seed",
+        ),
+    )
+    for mark, words in marks:
+        level += 22
+        shapes += [mark.format(level - 4), _text(LEFT + 16, level, words, "start")]
     return shapes
 
 
@@ -142,12 +164,11 @@ def _rate(bounds: Sequence[Bound]) -> list[str]:
 
 
 def figure(panels: Sequence[Panel], bounds: Sequence[Bound]) -> str:
-    """Draw every panel; filled circles lose at most 0.2 points of accuracy, crosses are the occlusion maps."""
+    """Draw every panel, the quantizer beside its bound, and what the marks mean."""
     methods = dict.fromkeys(p.method for panel in panels for p in panel.points)
     colours = {method: COLOURS[number % len(COLOURS)] for number, method in enumerate(methods)}
-    drawn = [_similarity(panel, colours) for panel in panels] + [_rate(bounds)]
+    drawn = [*(_similarity(panel, colours) for panel in panels), _rate(bounds), _legend(colours)]
     width, height = COLUMNS * ACROSS + 20, -(-len(drawn) // COLUMNS) * DOWN + TOP
-    caption = "circle: input x gradient; cross: occlusion, never trained on; hollow: over 0.2 points of accuracy lost"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" {FONT}>',
         '<rect width="100%" height="100%" fill="white"/>',
@@ -155,5 +176,4 @@ def figure(panels: Sequence[Panel], bounds: Sequence[Bound]) -> str:
     for number, shapes in enumerate(drawn):
         row, column = divmod(number, COLUMNS)
         parts += [f'<g transform="translate({column * ACROSS} {row * DOWN})">', *shapes, "</g>"]
-    parts += [_text(LEFT, height - 12, caption, "start", ' fill="#444"'), "</svg>"]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, "</svg>"]) + "\n"
