@@ -105,7 +105,7 @@ def limited(shipped: Drift) -> Limited:
     """Solve the limits of a model that is alone on its device."""
     watched = charts_of(shipped, ())
     samples = SETTING * RATE * sum(entry.weight for entry in watched)
-    limits = [entry.chart.solved(entry.null(None), samples * entry.share / entry.weight) for entry in watched]
+    limits = [entry.limits(None, samples * entry.share / entry.weight) for entry in watched]
     score_charts = [(watched[i].chart.detector, limits[i][1]) for i in (0, 1)]
     power = detection_delay(score_charts, watched[0].null(None, -GUARD), RISE)
     return Limited(watched, limits, power)

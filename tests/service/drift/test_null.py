@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from clearweight.artifact import ClassNull
+from clearweight.service.drift.copula import autocorrelations
 from clearweight.service.drift.null import (
     GUARD,
     class_distribution,
@@ -12,6 +13,8 @@ from clearweight.service.drift.null import (
     event_rate_bound,
     mean_error,
     score_null,
+    shipped_dependence,
+    spread_error,
     tail_scale,
 )
 from tests.service.drift.streams import RISE, describe, shipped
@@ -74,16 +77,50 @@ def test_the_tail_beyond_a_large_calibration_is_the_true_one():
 def test_a_small_calibration_has_a_longer_tail_and_a_higher_bound_on_the_mean():
     few, many = shipped(samples=100), replace(shipped(samples=100), samples=100_000)
 
-    assert tail_scale(few) > 1.25 * tail_scale(many)
+    assert tail_scale(few, GUARD) > 1.5 * tail_scale(many, GUARD)
     assert mean_error(few, np.zeros(0)) == pytest.approx(few.std / 10)
     bound = score_null(few, rise=RISE, guard=GUARD)
-    assert bound.mean == pytest.approx(few.mean + GUARD * few.std / 10, rel=5e-3)
+    assert bound.mean == pytest.approx(few.mean + GUARD * few.std / 10, rel=0.01)
+
+
+def test_the_guarded_spread_is_what_calibrations_of_that_size_find_at_most():
+    # The slow twin: how much the deviation of 400 scores varies, by drawing 400 scores often.
+    rng = np.random.default_rng(2)
+    deviations = rng.beta(1.2, 18, (4000, 400)).std(axis=1)
+    null = describe(rng.beta(1.2, 18, 200_000))
+    plain = score_null(null, rise=1.0)
+    centred = plain.marginal - plain.mean
+
+    assert spread_error(centred, 400) == pytest.approx(deviations.std() / deviations.mean(), rel=0.1)
+
+    few = replace(null, samples=400)
+    spread = [streams(score_null(few, rise=1.0, guard=guard)).std() for guard in (0.0, GUARD)]
+    assert spread[1] / spread[0] > 1 + GUARD * spread_error(centred, 400)
+
+
+def test_the_guarded_dependence_is_stronger_by_its_standard_error():
+    null, marginal = shipped(400, rho=0.6), score_null(shipped(400), rise=RISE).marginal
+    plain, guarded = (
+        autocorrelations(shipped_dependence(null, marginal, guard))[1] for guard in (0.0, GUARD)
+    )
+
+    assert guarded - plain == pytest.approx(GUARD * (1 - 0.6**2) / 20, rel=0.2)
+    assert shipped_dependence(shipped(400), marginal, GUARD).size == 0
+
+
+def test_a_power_null_moves_the_mean_alone():
+    null = shipped(400, rho=0.5)
+    plain, low = score_null(null, rise=RISE), score_null(null, rise=RISE, guard=-GUARD)
+
+    body = plain.marginal < plain.clip
+    assert np.ptp((plain.marginal - low.marginal)[body]) < 1e-9
+    assert np.array_equal(plain.coefficients, low.coefficients)
 
 
 def test_no_score_counts_for_more_than_twice_the_rise_or_the_calibrated_tail():
     null, narrow = shipped(), describe(np.random.default_rng(0).uniform(0.01, 0.012, 500))
 
-    assert score_null(null, rise=RISE).clip == pytest.approx(null.quantiles[-1] + tail_scale(null))
+    assert score_null(null, rise=RISE).clip == pytest.approx(null.quantiles[-1] + tail_scale(null, GUARD))
     assert score_null(narrow, rise=RISE).clip == pytest.approx(narrow.mean + 0.1)
 
 
@@ -109,7 +146,8 @@ def test_events_happen_at_their_rate():
 
 
 @pytest.mark.parametrize(
-    ("events", "samples", "expected"), [(0, 500, 0.00141), (10, 100, 0.1283), (100, 100, 0.5)]
+    ("events", "samples", "expected"),
+    [(0, 500, 0.00538), (10, 100, 0.1604), (3, 400, 0.0186), (100, 100, 0.5)],
 )
 def test_event_rates_are_bounded_from_above(events, samples, expected):
     assert event_rate_bound(events, samples) == pytest.approx(expected, rel=0.01)

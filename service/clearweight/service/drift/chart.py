@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from clearweight.service.drift.null import Null
+from clearweight.service.drift.null import HELD, Null
 from clearweight.service.drift.run_length import Detector, run_length_curve
 
 WARNING_SHARE = 1.0 / 30.0
@@ -59,16 +59,22 @@ class Chart:
         """What distinguishes the chart from the others of its model."""
         return f"{self.metric}/{self.detector.name}/{self.label}"
 
-    def solved(self, null: Null, samples: float) -> tuple[float, float]:
+    def solved(self, null: Null, guarded: Null, samples: float) -> tuple[float, float]:
         """Return warning and alarm limit for one false alarm in ``samples`` scores; slow the first time.
 
-        One score alone never raises an alarm, however far out it lies: the limit is at least what a chart at rest
-        reaches by it.
+        On the guarded null the share ``HELD`` of them is enough; the higher limit holds. One score alone never raises
+        an alarm, however far out it lies: the limit is at least what a chart at rest reaches by it.
         """
-        curve = run_length_curve(self.detector, null, samples)
+        curves = [
+            (run_length_curve(self.detector, stream, part * samples), part * samples)
+            for stream, part in ((null, 1.0), (guarded, HELD))
+        ]
         rest, clip = np.array([self.detector.start]), np.array([self.clip])
         least = max(float(self.detector.step(rest, clip)[0]), self._floor)
-        warning, alarm = (curve.limit(max(share * samples, 2.0)) for share in (WARNING_SHARE, 1.0))
+        warning, alarm = (
+            max(curve.limit(max(share * wanted, 2.0)) for curve, wanted in curves)
+            for share in (WARNING_SHARE, 1.0)
+        )
         return max(warning, self._floor), max(alarm, least)
 
     def update(self, score: float) -> None:

@@ -37,7 +37,8 @@ class Watched:
     Attributes
     ----------
     distribution : of the score; None for an event
-    rate : of the event; 0 for a score
+    rate : of the event as it was counted; 0 for a score
+    bound : on that rate, for the size of the calibration
     index : of the explained class; None for all classes
     share : of the calibration samples that fall into the series
     weight : of the series in the false-alarm budget; the classes of a model have 1 together, as each chart on all has
@@ -46,15 +47,20 @@ class Watched:
     chart: Chart
     distribution: NullDistribution | None
     rate: float = 0.0
+    bound: float = 0.0
     index: int | None = None
     share: float = 1.0
     weight: float = 1.0
 
-    def null(self, dependence: NDArray[np.float64] | None, guard: float = GUARD) -> Null:
-        """Return the stream to solve limits on; ``dependence`` as measured live, None for the shipped one."""
+    def null(self, dependence: NDArray[np.float64] | None, guard: float = 0.0) -> Null:
+        """Return the stream to expect; ``dependence`` as measured live, None for the shipped one."""
         if self.distribution is None:
-            return event_null(self.rate, dependence)
+            return event_null(self.bound if guard > 0.0 else self.rate, dependence)
         return score_null(self.distribution, rise=RISE, guard=guard, dependence=dependence)
+
+    def limits(self, dependence: NDArray[np.float64] | None, samples: float) -> tuple[float, float]:
+        """Solve warning and alarm limit for one false alarm in ``samples`` scores of the series."""
+        return self.chart.solved(self.null(dependence), self.null(dependence, GUARD), samples)
 
 
 def charts_of(shipped: Drift, labels: Sequence[str]) -> list[Watched]:
@@ -70,16 +76,26 @@ def charts_of(shipped: Drift, labels: Sequence[str]) -> list[Watched]:
     deviation = null.std * persistence(plain.coefficients) ** 0.5
     floor = null.runtime_floor
     flips = shipped.scores.get("disagreement")
-    flip_rate = event_rate_bound(flips.mean * flips.samples if flips else 0.0, null.samples)
-    undefined_rate = event_rate_bound(null.undefined, null.samples)
+    flipped = flips.mean * flips.samples if flips else 0.0
+    flip_bound = event_rate_bound(flipped, null.samples)
+    undefined_bound = event_rate_bound(null.undefined, null.samples)
     watched = [
         Watched(
             Chart(METRIC, Ewma(null.mean, ewma_weight(deviation, RISE)), floor=floor, clip=plain.clip), null
         ),
         Watched(Chart(METRIC, Cusum(null.mean, RISE, floor), clip=plain.clip), null),
-        Watched(Chart("disagreement", BernoulliCusum(flip_rate), clip=1.0), None, flip_rate),
         Watched(
-            Chart("undefined", BernoulliCusum(undefined_rate), clip=1.0), None, undefined_rate, weight=_RARE
+            Chart("disagreement", BernoulliCusum(flip_bound), clip=1.0),
+            None,
+            flipped / null.samples,
+            flip_bound,
+        ),
+        Watched(
+            Chart("undefined", BernoulliCusum(undefined_bound), clip=1.0),
+            None,
+            null.undefined / null.samples,
+            undefined_bound,
+            weight=_RARE,
         ),
     ]
     everyone = sum(entry.samples for entry in shipped.classes)

@@ -201,8 +201,7 @@ class Monitor:
             for entry, share in zip(self._watched, conditions.shares, strict=True)
         ]
         limits = [
-            entry.chart.solved(entry.null(dependence), wanted)
-            for entry, wanted in zip(self._watched, samples, strict=True)
+            entry.limits(dependence, wanted) for entry, wanted in zip(self._watched, samples, strict=True)
         ]
         pessimistic = self._watched[0].null(dependence, guard=-GUARD)
         score_charts = [

@@ -1,8 +1,10 @@
 """The stream of scores to expect while nothing has drifted, rebuilt from the null the artifact ships.
 
-N calibration scores support a body and a tail up to about their maximum, and a mean up to its standard error. What
-they do not support is filled in to the quiet side: the tail beyond is exponential with the upper bound of its scale,
-and the mean is moved to a bound of ``GUARD`` standard errors. Small calibrations thus get wider limits by themselves.
+N calibration scores support a body and a tail up to about their maximum; beyond, the tail is exponential. How often a
+chart reaches its limit depends on mean, spread and dependence exponentially, and another calibration of the same size
+would have found others. So limits are solved twice: on the null as it was measured, and on a guarded one, whose mean,
+spread, tail and dependence are each moved to the quiet side by ``GUARD`` standard errors. The guarded one has to keep
+only the share ``HELD`` of the wanted interval: on large calibrations it decides nothing, on small ones everything.
 """
 
 import math
@@ -24,9 +26,11 @@ from clearweight.service.drift.copula import (
     normal_autocorrelation,
 )
 
-GUARD = 0.8416
-"""Standard errors to the quiet side: four calibrations in five keep at least the wanted interval, after Gandy and
-Kvaløy, Guaranteed conditional performance of control charts, Scandinavian Journal of Statistics 2013."""
+GUARD = 1.645
+"""Standard errors to the quiet side: a one-sided bound of 95 %, after Gandy and Kvaløy, Guaranteed conditional
+performance of control charts via bootstrap methods, Scandinavian Journal of Statistics 2013."""
+HELD = 0.5
+"""Share of the wanted interval that limits keep with that confidence, whatever the calibration happened to hold."""
 _TAIL = 0.95
 _SIGNIFICANT = 2.58
 """Standard errors from which on an autocorrelation is one: 99 % each, 95 % over the five lags."""
@@ -107,21 +111,26 @@ def score_null(
     ----------
     rise : the rise of the mean that the charts are to find; single scores count up to two of it above the mean, or up
         to one scale of the tail beyond the calibrated maximum, whichever is more
-    guard : standard errors by which the mean is moved up, or down where negative
+    guard : standard errors by which mean, spread, tail and dependence are moved up; negative ones move the mean alone
     dependence : coefficients of the autoregression; None takes the shipped autocorrelations
     """
     samples = _defined(shipped)
     levels, quantiles = np.array(QUANTILE_LEVELS), np.array(shipped.quantiles, dtype=np.float64)
     top, unseen = float(quantiles[-1]), 1.0 / (samples + 1.0)
-    scale = tail_scale(shipped)
+    scale = tail_scale(shipped, max(guard, 0.0))
     body = np.interp(1.0 - SURVIVAL, levels * (1.0 - unseen), quantiles)
     beyond = top + scale * np.log(unseen / np.minimum(SURVIVAL, unseen))
     marginal = np.where(unseen > SURVIVAL, beyond, body)
-    coefficients = dependence if dependence is not None else shipped_dependence(shipped, marginal)
+    coefficients = dependence
+    if coefficients is None:
+        coefficients = shipped_dependence(shipped, marginal, max(guard, 0.0))
     wanted = shipped.mean + guard * mean_error(shipped, coefficients)
-    clip = max(top + scale, shipped.mean + 2.0 * rise)
+    clip = max(top + tail_scale(shipped, GUARD), shipped.mean + 2.0 * rise)
     # Interpolated quantiles have not quite the mean of the scores, and limits are sensitive to it.
-    marginal = marginal + wanted - float((marginal * WEIGHTS).sum())
+    centred = marginal - float((marginal * WEIGHTS).sum())
+    if guard > 0.0:
+        centred *= 1.0 + guard * spread_error(centred, samples / persistence(coefficients))
+    marginal = wanted + centred
     return Null(np.minimum(marginal, clip), coefficients, clip)
 
 
@@ -140,8 +149,8 @@ def class_distribution(shipped: NullDistribution, entry: ClassNull) -> NullDistr
     )
 
 
-def tail_scale(shipped: NullDistribution) -> float:
-    """Return the upper bound of the mean excess over the 95 % point: the scale of an exponential tail.
+def tail_scale(shipped: NullDistribution, guard: float = 0.0) -> float:
+    """Return the mean excess over the 95 % point, ``guard`` standard errors up: the scale of an exponential tail.
 
     References
     ----------
@@ -151,14 +160,22 @@ def tail_scale(shipped: NullDistribution) -> float:
     tail = levels >= _TAIL
     excess = float(np.trapezoid(quantiles[tail] - quantiles[tail][0], levels[tail])) / (1.0 - _TAIL)
     exceedances = max(_defined(shipped) * (1.0 - _TAIL), 1.0)
-    return excess * (1.0 + GUARD / math.sqrt(exceedances))
+    return excess * (1.0 + guard / math.sqrt(exceedances))
 
 
-def shipped_dependence(shipped: NullDistribution, marginal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit the autoregression to the shipped autocorrelations, up to the last lag that differs from 0 for certain."""
+def shipped_dependence(
+    shipped: NullDistribution, marginal: NDArray[np.float64], guard: float = 0.0
+) -> NDArray[np.float64]:
+    """Fit the autoregression to the shipped autocorrelations, up to the last lag that differs from 0 for certain.
+
+    ``guard`` makes all of them stronger, the first by so many of its standard errors (Bartlett 1946).
+    """
     error = max(_defined(shipped), 1) ** -0.5
     last = max((k for k, r in enumerate(shipped.autocorrelation, 1) if r > _SIGNIFICANT * error), default=0)
-    return autoregression([normal_autocorrelation(marginal, r) for r in shipped.autocorrelation[:last]])
+    kept = shipped.autocorrelation[:last]
+    first = max(kept[0], error) if kept else 1.0
+    stronger = 1.0 + guard * error * max(1.0 - first**2, 0.0) / first
+    return autoregression([normal_autocorrelation(marginal, r * stronger) for r in kept])
 
 
 def persistence(coefficients: NDArray[np.float64]) -> float:
@@ -177,6 +194,18 @@ def effective_samples(shipped: NullDistribution) -> float:
 def mean_error(shipped: NullDistribution, coefficients: NDArray[np.float64]) -> float:
     """Return the standard error of the null's mean over a series of this dependence."""
     return float(shipped.std * (persistence(coefficients) / max(_defined(shipped), 1)) ** 0.5)
+
+
+def spread_error(centred: NDArray[np.float64], samples: float) -> float:
+    """Return the relative standard error of a standard deviation over so many independent samples.
+
+    By the delta method: sqrt((kurtosis - 1) / 4 n), with the kurtosis of the marginal.
+    """
+    variance = float((centred**2 * WEIGHTS).sum())
+    if variance <= 0.0:
+        return 0.0
+    kurtosis = float((centred**4 * WEIGHTS).sum()) / variance**2
+    return math.sqrt(max(kurtosis - 1.0, 0.0) / (4.0 * max(samples, 1.0)))
 
 
 def event_rate_bound(events: float, samples: int) -> float:
