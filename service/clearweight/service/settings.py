@@ -99,8 +99,9 @@ class Settings(BaseSettings):
     """Folder that keeps the drift charts over restarts; none forgets them."""
     worst_samples: int = Field(default=0, ge=0, le=1024)
     """Inputs of the largest distance that each model keeps in memory for the admin port; 0 keeps none."""
-    reference_url: str = Field(default="", pattern=r"^(https?://[^/]+/?)?$")
-    """Another clearweight service that explains with the uncompressed reference; sampled inputs are sent to it."""
+    reference_url: str = Field(default="", pattern=r"^((https?|grpcs?)://[^/]+/?)?$")
+    """Another clearweight service that explains with the uncompressed reference, over REST (`http`, `https`) or gRPC
+    (`grpc`, `grpcs`); sampled inputs are sent to it."""
     reference_timeout: float = Field(default=5.0, gt=0.0)
     """Seconds to wait for it; what takes longer is not compared."""
     reference_token_file: Path | None = None

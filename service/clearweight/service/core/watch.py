@@ -124,10 +124,10 @@ class Watch:
     def _remote(self, model: Model, options: RemoteOptions) -> Explain:
         """Return the explainer of the same model and version on another service, tested on the probes at first use."""
         # Four megabytes of HTTP and TLS that a device without a remote reference does without.
-        from clearweight.service.drift.remote import RemoteReference, Tested  # noqa: PLC0415
+        from clearweight.service.drift.remote import Tested, reference_at  # noqa: PLC0415
 
         probes = {model.input_names[0]: model.prepare(model.canaries.inputs)}
-        reference = RemoteReference(options, model.name, model.version, model.output_names[0])
+        reference = reference_at(options, model.name, model.version, model.output_names[0])
         _LOG.warning(
             "Of the inputs of model %s, a share of %g is sent to %s.",
             model.name,

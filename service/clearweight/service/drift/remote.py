@@ -1,16 +1,15 @@
 """The reference on another machine: a clearweight service that explains what this one samples.
 
 Inputs leave the device: so it is never a default, and who turns it on says where they go. One call at a time from the
-background thread, over the Open Inference Protocol with binary tensors, with a timeout; whatever goes wrong costs the
-comparison and nothing else.
+background thread, over the Open Inference Protocol, with a timeout; whatever goes wrong costs the comparison and
+nothing else. REST is here, gRPC in ``remote_rpc``.
 """
 
 import http.client
 import json
 import ssl
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,7 @@ MAP = "explain"
 
 
 class RemoteReference:
-    """Explains with one model of another service.
+    """Explains with one model of another service, over REST with binary tensors.
 
     Parameters
     ----------
@@ -84,14 +83,35 @@ class RemoteReference:
         return content, int(answer.headers.get("Inference-Header-Content-Length", len(content)))
 
     def _connect(self) -> http.client.HTTPConnection:
-        options, parts = self._options, urlsplit(self._options.url)
-        host = parts.hostname or ""
-        if parts.scheme == "http":
-            return http.client.HTTPConnection(host, parts.port, timeout=options.timeout_seconds)
+        options, seconds = self._options, self._options.timeout_seconds
+        if options.scheme == "http":
+            return http.client.HTTPConnection(options.address, timeout=seconds)
         context = ssl.create_default_context(cafile=options.ca_file)
         if options.certificate_file is not None:
             context.load_cert_chain(options.certificate_file, options.key_file)
-        return http.client.HTTPSConnection(host, parts.port, timeout=options.timeout_seconds, context=context)
+        return http.client.HTTPSConnection(options.address, timeout=seconds, context=context)
+
+
+class Reference(Protocol):
+    """What a reference on another machine does, whichever way it is called."""
+
+    def explain(
+        self, inputs: Mapping[str, NDArray[Any]], target: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return maps (N, ...) and logits (N, C) for these classes, -1 for its own; RemoteReferenceError else."""
+
+    def close(self) -> None:
+        """Hang up."""
+
+
+def reference_at(options: RemoteOptions, model: str, version: str, output: str) -> Reference:
+    """Return the reference of this model behind ``options.url``, over the protocol that its scheme names."""
+    if options.scheme in ("http", "https"):
+        return RemoteReference(options, model, version, output)
+    # gRPC is megabytes that a device without a gRPC port or reference does without.
+    from clearweight.service.drift.remote_rpc import RpcReference  # noqa: PLC0415
+
+    return RpcReference(options, model, version, output)
 
 
 class Tested:
@@ -99,14 +119,14 @@ class Tested:
 
     Parameters
     ----------
-    reference : RemoteReference
+    reference : Reference
     probes : inputs by name
     logits : (n, classes)
         What the reference answered to the probes when the artifact was exported.
     """
 
     def __init__(
-        self, reference: RemoteReference, probes: Mapping[str, NDArray[Any]], logits: NDArray[np.float32]
+        self, reference: Reference, probes: Mapping[str, NDArray[Any]], logits: NDArray[np.float32]
     ) -> None:
         self.reference, self._probes, self._logits = reference, probes, logits
         self._passed = False
@@ -142,10 +162,21 @@ _DATATYPES: dict[str, str] = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT
 _NAMES = {np.dtype(code): name for name, code in _DATATYPES.items()}
 
 
+def tensor_name(values: NDArray[Any]) -> str:
+    """Return the protocol's name of an array's type."""
+    return _NAMES[values.dtype]
+
+
+def tensor_values(datatype: str, shape: list[int], raw: bytes) -> NDArray[Any]:
+    """Return the array that raw bytes hold."""
+    values: NDArray[Any] = np.frombuffer(raw, _DATATYPES[datatype]).reshape(shape)
+    return values
+
+
 def _entry(name: str, values: NDArray[Any]) -> dict[str, Any]:
     return {
         "name": name,
-        "datatype": _NAMES[values.dtype],
+        "datatype": tensor_name(values),
         "shape": list(values.shape),
         "parameters": {"binary_data_size": values.nbytes},
     }
@@ -155,7 +186,6 @@ def _tensors(content: bytes, head: int) -> dict[str, NDArray[Any]]:
     found, at = {}, head
     for entry in json.loads(content[:head])["outputs"]:
         size = entry["parameters"]["binary_data_size"]
-        values = np.frombuffer(content[at : at + size], _DATATYPES[entry["datatype"]])
-        found[entry["name"]] = values.reshape(entry["shape"])
+        found[entry["name"]] = tensor_values(entry["datatype"], entry["shape"], content[at : at + size])
         at += size
     return found

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+SCHEMES = ("http", "https", "grpc", "grpcs")
+
 
 class RemoteReferenceError(RuntimeError):
     """The other service could not be reached, or did not answer as a reference does."""
@@ -13,9 +15,9 @@ class RemoteReferenceError(RuntimeError):
 class RemoteOptions:
     """Where the reference is, and how this device shows who it is.
 
-    ``url`` is ``http://`` or ``https://``, host, port and nothing else; ``token_file`` holds a bearer token and is read
-    for every connection, so that it can be replaced; ``ca_file`` is who may vouch for the other side, default the
-    system's; ``certificate_file`` and ``key_file`` are this device's own, for mutual TLS.
+    ``url`` is ``http://``, ``https://``, ``grpc://`` or ``grpcs://``, host, port and nothing else; ``token_file`` holds
+    a bearer token and is read for every call, so that it can be replaced; ``ca_file`` is who may vouch for the other
+    side, default the system's; ``certificate_file`` and ``key_file`` are this device's own, for mutual TLS.
     """
 
     url: str
@@ -25,9 +27,21 @@ class RemoteOptions:
     certificate_file: Path | None = None
     key_file: Path | None = None
 
+    @property
+    def scheme(self) -> str:
+        """One of ``SCHEMES``."""
+        return urlsplit(self.url).scheme
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return urlsplit(self.url).netloc
+
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.path not in ("", "/"):
+        known = parts.scheme in SCHEMES and parts.hostname and "@" not in parts.netloc
+        if not known or parts.path not in ("", "/"):
             raise ValueError(
-                f"reference_url is {self.url!r}, expected http://HOST:PORT or https://HOST:PORT."
+                f"reference_url is {self.url!r}, expected {', '.join(SCHEMES[:-1])} or {SCHEMES[-1]}, "
+                "then ://HOST:PORT."
             )
