@@ -1,12 +1,15 @@
 #!/bin/sh
 # Make a root file system for 64-bit ARM that qemu can run one Python in: Debian's Python 3.11, unpacked and never
-# configured, with the service's wheels for ARM beside it. No emulated installation, no binfmt registration.
+# configured, with the service's wheels for ARM beside it, those that the image for ARM installs. No emulated
+# installation, no binfmt registration.
 #
 # Usage: tests/arm64/prepare.sh DIR PYTHON    (root, debootstrap, qemu-user-static; PYTHON has pip)
 set -eu
 root=$1
 python=$2
-if [ -e "$root/.ready" ]; then
+here=$(cd "$(dirname "$0")/../.." && pwd)
+wanted=$("$python" "$here/deploy/image_requirements.py" "$here/pyproject.toml" && cat "$here/constraints.txt")
+if [ "$wanted" = "$(cat "$root/.ready" 2>/dev/null)" ]; then
     exit 0
 fi
 for tool in debootstrap qemu-aarch64-static dpkg-deb; do
@@ -19,18 +22,10 @@ for package in "$root"/var/cache/apt/archives/*.deb; do
     dpkg-deb -x "$package" "$root"
 done
 cp "$(command -v qemu-aarch64-static)" "$root/usr/bin/"
-wheels=$root/wheels
-platforms="--platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux_2_17_aarch64 --platform manylinux2014_aarch64"
-# The versions that this checkout runs with, for the other processor.
-wanted=$("$python" - <<'PY'
-from importlib.metadata import version
-print(*(f"{name}=={version(name)}" for name in ("numpy", "onnxruntime", "safetensors", "flatbuffers", "packaging", "protobuf")))
-PY
-)
+"$python" "$here/deploy/image_requirements.py" "$here/pyproject.toml" >"$root/requirements.txt"
+platforms=$(for version in $(seq 17 28); do echo "--platform=manylinux_2_${version}_aarch64"; done)
 # shellcheck disable=SC2086  # several words on purpose
-"$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 311 \
-    $platforms --dest "$wheels" $wanted
-# shellcheck disable=SC2086
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --no-index --only-binary=:all: \
-    --python-version 311 $platforms --target "$root/site" "$wheels"/*.whl
-touch "$root/.ready"
+"$python" -m pip install --quiet --disable-pip-version-check --no-compile --only-binary=:all: --python-version 311 \
+    $platforms --platform=manylinux2014_aarch64 --constraint "$here/constraints.txt" \
+    --requirement "$root/requirements.txt" --target "$root/site"
+echo "$wanted" >"$root/.ready"
