@@ -48,7 +48,7 @@ def test_a_sound_manifest_passes():
     check_manifest(
         replace(
             MADE,
-            preprocessing=Preprocessing(resize="crop"),
+            preprocessing=Preprocessing(resize="crop", white=1.0),
             inputs=(TensorSpec("input", "FP32", (-1, 1, 8, 8)),),
         )
     )
@@ -67,6 +67,8 @@ def test_a_sound_manifest_passes():
         {"preprocessing": Preprocessing(raw_datatype="BOOL")},
         {"preprocessing": Preprocessing(std=(1.0, 0.0))},
         {"preprocessing": Preprocessing(resize="shrink")},
+        {"preprocessing": Preprocessing(white=0.0)},
+        {"preprocessing": Preprocessing("UINT8", white=256.0)},
         {"preprocessing": Preprocessing(resize="crop"), "inputs": (TensorSpec("input", "FP32", (-1, 64)),)},
         {"ledger": row(parameters=1)},
         {"ledger": row(parameters=0)},  # then reference_bytes would have to fall as well

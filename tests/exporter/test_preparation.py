@@ -116,9 +116,10 @@ def test_pictures_are_resized_as_the_recipe_says_and_the_artifact_is_told(tmp_pa
     folder = {"source": {"image_folder": str(tmp_path)}, "validation": 6, "calibration": 6}
     common = {"scale": 1 / 255}
 
-    found = prepared(reference=None, data={**folder, "preprocessing": {**common, "resize": "crop"}})
+    stated = {**common, "resize": "crop", "white": 200}
+    found = prepared(reference=None, data={**folder, "preprocessing": stated})
 
-    assert found.preprocessing.resize == "crop"
+    assert (found.preprocessing.resize, found.preprocessing.white) == ("crop", 200.0)
     assert found.splits.fit.inputs.shape == (12, 1, 8, 8)
     with pytest.raises(DataError, match="13 x 9 pixels, expected 8 x 8"):
         prepared(reference=None, data={**folder, "preprocessing": common})

@@ -27,6 +27,8 @@ class Preprocessing:
 
     ``x = (float32(raw) * scale - mean) / std``; mean and std per channel (axis 1), one number, or none.
     ``resize`` is how pictures were brought to the model's size before (``preprocessing.RESIZE``); None: they had it.
+    ``white`` is the raw value of a white pixel, black being 0: 255 for bytes, 1 for the unit range; None: nobody said,
+    and ``preprocessing.white`` knows it of UINT8 alone.
     """
 
     raw_datatype: str = "FP32"
@@ -34,6 +36,7 @@ class Preprocessing:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     resize: str | None = field(default=None, metadata=OPTIONAL)
+    white: float | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Which manifests make sense: the rules of SPEC.md section 4.3, one function per part."""
 
+import math
 import re
 
 from clearweight.artifact.errors import FieldValueError, UnsupportedVersionError
@@ -110,6 +111,12 @@ def _check_tensors(manifest: Manifest) -> None:
     preprocessing = manifest.preprocessing
     _one_of(preprocessing.raw_datatype, RAW_DATATYPES, "preprocessing.raw_datatype")
     _demand(0.0 not in preprocessing.std, f"preprocessing.std {preprocessing.std} holds a zero")
+    if preprocessing.white is not None:
+        most = 255.0 if preprocessing.raw_datatype == "UINT8" else math.inf
+        _demand(
+            0.0 < preprocessing.white <= most,
+            f"preprocessing.white is {preprocessing.white}, which no {preprocessing.raw_datatype} pixel is",
+        )
     if preprocessing.resize is not None:
         _one_of(preprocessing.resize, RESIZE, "preprocessing.resize")
         shape = manifest.inputs[0].shape

@@ -24,6 +24,19 @@ RAW_DATATYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+def white(preprocessing: Preprocessing) -> float | None:
+    """Return the raw value of a white pixel; None where floats are taken and nobody said what they stand for.
+
+    Examples
+    --------
+    >>> white(Preprocessing("UINT8")), white(Preprocessing("UINT8", white=16.0)), white(Preprocessing("FP32"))
+    (255.0, 16.0, None)
+    """
+    if preprocessing.white is None and preprocessing.raw_datatype == "UINT8":
+        return 255.0
+    return preprocessing.white
+
+
 def apply(preprocessing: Preprocessing, raw: NDArray[Any]) -> NDArray[np.float32]:
     """Turn raw inputs into model inputs.
 

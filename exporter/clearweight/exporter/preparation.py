@@ -168,6 +168,7 @@ def prepare(recipe: Recipe, progress: Progress, checkpoints: Checkpoints) -> Pre
         mean=section.mean,
         std=section.std,
         resize=section.resize,
+        white=section.white,
     )
     runtime = make_runtime(recipe, progress)
     fitting = Samples(

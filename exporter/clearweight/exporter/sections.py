@@ -83,12 +83,14 @@ class PreprocessingSection(Section):
     Attributes
     ----------
     resize : how pictures of another size than the model's are brought to it; None refuses them
+    white : raw value of a white pixel in this data; None: 255 for bytes, unknown for floats
     """
 
     scale: PositiveFloat = 1.0
     mean: tuple[float, ...] = ()
     std: tuple[PositiveFloat, ...] = ()
     resize: Literal["stretch", "crop"] | None = None
+    white: PositiveFloat | None = None
 
 
 class DataSection(Section):

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from clearweight.artifact import Preprocessing, TensorSpec
 from clearweight.artifact.preprocessing import RESIZE
+from clearweight.artifact.preprocessing import white as white_of
 from clearweight.service.core.datatypes import DATATYPES
 from clearweight.service.core.errors import InvalidRequestError, TooLargeError, UnsupportedError
 from clearweight.service.core.series import decode_series
 from clearweight.service.core.types import Limits, Scalar, Tensor
 
-PIXELS = ("byte", "unit")
-"""What a pixel is to a model of floats: 0 to 255, or 0 to 1."""
+PIXELS = {"byte": 255.0, "unit": 1.0}
+"""What a white pixel is to the model, where the caller has to say or knows better."""
 
 
 def decode_rows(
@@ -77,7 +78,8 @@ def _pictures(
     except ImportError:
         raise UnsupportedError("Pictures need Pillow, which is not installed here.") from None
     resize = _choice(parameters, "resize", RESIZE) or preprocessing.resize
-    pixels = _choice(parameters, "pixels", PIXELS)
+    pixels = _choice(parameters, "pixels", tuple(PIXELS))
+    white = white_of(preprocessing) if pixels is None else PIXELS[pixels]
     raw_datatype = preprocessing.raw_datatype
     if raw_datatype == "UINT8":
         if pixels == "unit":
@@ -86,14 +88,17 @@ def _pictures(
             )
     elif not raw_datatype.startswith("FP"):
         raise InvalidRequestError(f"The model's raw input is {raw_datatype}, which no picture holds.")
-    elif pixels is None:
+    elif white is None:
         raise InvalidRequestError(
-            f"The model's raw input is {raw_datatype}: say with parameter 'pixels' whether a pixel is a number "
-            "from 0 to 255 ('byte') or from 0 to 1 ('unit')."
+            f"The model's raw input is {raw_datatype}, and its artifact does not say what white is: say with parameter "
+            "'pixels' whether a pixel is a number from 0 to 255 ('byte') or from 0 to 1 ('unit')."
         )
     files = [_file(name, data, image.is_image) for data in rows]
     decoded = image.decode_images(files, shape, resize=resize, pixels=limits.pixels)
-    return decoded / np.float32(255) if pixels == "unit" else decoded
+    if white in (None, 255.0):
+        return decoded
+    values = decoded / np.float32(255.0 / white)
+    return np.rint(values) if raw_datatype == "UINT8" else values
 
 
 def _choice(parameters: Mapping[str, Scalar], key: str, known: tuple[str, ...]) -> str | None:

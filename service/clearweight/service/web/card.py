@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clearweight.artifact import Explainer, Fidelity, LedgerRow, Manifest, Quality
+from clearweight.artifact import Explainer, Fidelity, LedgerRow, Manifest, Quality, preprocessing
 
 _TOP_ROWS = 64
 """Rows of the ledger a page shows; the rest is one sum."""
@@ -28,7 +28,11 @@ def card(manifest: Manifest, device_bytes: int, *, reference: bool) -> dict[str,
             {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
             for spec in manifest.inputs
         ],
-        "raw": {"datatype": manifest.preprocessing.raw_datatype, "scale": manifest.preprocessing.scale},
+        "raw": {
+            "datatype": manifest.preprocessing.raw_datatype,
+            "scale": manifest.preprocessing.scale,
+            "white": preprocessing.white(manifest.preprocessing),
+        },
         "bytes": {
             "reference": manifest.ledger.reference_bytes,
             "packed": manifest.ledger.packed_bytes,

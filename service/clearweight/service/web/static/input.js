@@ -42,7 +42,8 @@ export class Source {
     this.at.file.accept = image ? "image/*" : ".csv,.txt,.json,text/*";
     this.at.hint.textContent = image
       ? `Draw, or open, drop or paste a picture: it is cut to a square of the model's ${width} x ${height} ` +
-        `${channels === 1 ? "grey" : "colour"} pixels. Bright ink on black.`
+        `${channels === 1 ? "grey" : "colour"} pixels. Bright ink on black. ` +
+        (card.raw.white === null ? `The model does not say what white is: ${this.#white()} is assumed.` : "")
       : `Open or paste ${channels * width} numbers, separated by commas, spaces or lines.`;
     if (image) {
       this.at.pad.width = width;
@@ -77,7 +78,8 @@ export class Source {
   // Raw values as they are, such as those of a probe.
   put(raw) {
     const { kind, channels, height, width } = this.layout;
-    const shown = Float32Array.from(raw, (v) => v * this.card.raw.scale);
+    const white = kind === "image" ? this.#white() : 1 / this.card.raw.scale;
+    const shown = Float32Array.from(raw, (v) => v / white);
     if (kind === "image") {
       const image = this.context.createImageData(width, height);
       const area = height * width;
@@ -109,7 +111,12 @@ export class Source {
     this.onChange({ tensor: this.#tensor(values), layout: this.layout, shown: values });
   }
 
-  // Pixels to raw values: the manifest's scale brings raw values to 0..1, so 255 is 1 / scale.
+  // The raw value of white. Where the artifact does not say, the hint does: the manifest's scale then brings it to 1.
+  #white() {
+    return this.card.raw.white ?? 1 / this.card.raw.scale;
+  }
+
+  // Pixels to raw values.
   #changed() {
     const { channels, height, width } = this.layout;
     const pixels = this.context.getImageData(0, 0, width, height).data;
@@ -125,9 +132,9 @@ export class Source {
         shown[i] = 0.299 * r + 0.587 * g + 0.114 * b;
       }
     }
-    const { datatype, scale } = this.card.raw;
-    const whole = INTEGERS.test(datatype);
-    const raw = Array.from(shown, (v) => (whole ? Math.round(v / scale) : v / scale));
+    const white = this.#white();
+    const whole = INTEGERS.test(this.card.raw.datatype);
+    const raw = Array.from(shown, (v) => (whole ? Math.round(v * white) : v * white));
     this.onChange({ tensor: this.#tensor(raw), layout: this.layout, shown });
   }
 
