@@ -4,6 +4,12 @@ In process this needs numpy and ONNX Runtime alone; the server's parts (``clearw
 are imported only when asked for.
 """
 
+import os
+
+# Before the first import of ONNX Runtime, or it has written an identifier of this device and opened a connection
+# (1.29 and newer); disable_telemetry_events() comes too late for that.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 from clearweight.service.core.engine import Engine
 from clearweight.service.core.errors import (
     CallerGoneError,
