@@ -56,11 +56,20 @@ class Emulated:
         self.ports = json.loads(said)
         # Read all the time, or a full pipe would stop it.
         self.log: list[str] = []
-        threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True).start()
+        self.reading = threading.Thread(target=lambda: self.log.extend(self.process.stderr), daemon=True)
+        self.reading.start()
 
     def url(self, scheme: str) -> str:
         port = self.ports["http_port" if scheme == "http" else "grpc_port"]
         return f"{scheme}://127.0.0.1:{port}"
+
+    def ended(self) -> int:
+        """Wait for its end; returns the exit code."""
+        code = self.process.wait(120)
+        self.reading.join(10)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
 
     def client(self, scheme: str) -> Client:
         return Client(self.url(scheme), model=self.model, timeout=120)
@@ -86,7 +95,7 @@ def emulated(repository):
     started = Emulated(*(path.name for path in repository.iterdir()))
     yield started
     started.process.kill()
-    started.process.wait()
+    started.ended()
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +137,9 @@ def test_metrics_and_health_answer(emulated):
         assert check(b"", timeout=120) == b"\x08\x01"  # SERVING
 
 
-def test_it_finishes_what_it_has_taken_and_ends_with_code_zero(emulated, images):
+def test_it_finishes_what_it_has_taken_and_ends_with_code_zero(repository, images):
     """Explanations are under way on both transports when the signal comes; none is lost."""
+    emulated = Emulated(*(path.name for path in repository.iterdir()))
     answered, began = [], threading.Barrier(3)
 
     def ask(scheme):
@@ -148,5 +158,5 @@ def test_it_finishes_what_it_has_taken_and_ends_with_code_zero(emulated, images)
     for thread in threads:
         thread.join(120)
 
-    assert emulated.process.wait(120) == 0, "".join(emulated.log)[-2000:]
+    assert emulated.ended() == 0, "".join(emulated.log)[-2000:]
     assert answered == [64, 64]

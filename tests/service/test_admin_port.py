@@ -66,6 +66,8 @@ def test_an_administrator_sees_loads_and_unloads(guarded):
 def test_the_public_port_has_none_of_it_even_for_an_administrator(guarded):
     for path in VERBS:
         refused(httpx.post(guarded.url + path, headers=bearer(ADMIN)), 404)
+    for path in ("/v2/models/tiny/drift/worst", "/web/canaries/tiny"):
+        refused(httpx.get(guarded.url + path, headers=bearer(ADMIN)), 404)
 
 
 def test_grpc_has_the_same_verbs_for_administrators_only(guarded):
@@ -81,6 +83,9 @@ def test_without_a_token_only_on_loopback_only_when_asked_for_and_never_for_a_br
     admin = f"http://127.0.0.1:{server.admin_port}"
     assert httpx.post(admin + INDEX).status_code == 200
     refused(httpx.post(admin + INDEX, headers={"Origin": "http://127.0.0.1"}), 403)
+    # A foreign name that was made to lead here, which a browser takes for the page's own origin.
+    for host, status in (("evil.example", 403), ("127.0.0.1.evil.example:80", 403), ("localhost:9", 200)):
+        assert httpx.get(f"{admin}/web/canaries/tiny", headers={"Host": host}).status_code == status
     fails(lambda: grpc_index(server), grpc.StatusCode.UNAUTHENTICATED)
     stop_server(server)
 

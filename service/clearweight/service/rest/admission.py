@@ -1,5 +1,6 @@
 """Whether a REST request may come in, decided on its head alone."""
 
+import re
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,6 +11,7 @@ from clearweight.service.rest.errors import error_response
 
 HEALTH = frozenset({"/v2/health/live", "/v2/health/ready"})
 METRICS = "/metrics"
+_LOOPBACK = re.compile(rb"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?", re.IGNORECASE)
 
 
 class Admission:
@@ -51,9 +53,18 @@ class Admission:
             needed = min(self._access.metrics, self._role)
         elif self._static(path):
             needed = Role.ANYONE
-        if self._access.tokenless and b"origin" in headers:
+        if self._access.tokenless and not _from_this_machine(headers):
             raise ForbiddenError("This port takes no token and so answers no browser.")
         given = headers.get(b"authorization")
         self._access.demand(needed, None if given is None else given.decode("latin-1"))
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise MediaTypeError("Compressed bodies are not read; send the body as it is.")
+
+
+def _from_this_machine(headers: dict[bytes, bytes]) -> bool:
+    """Tell whether no browser of a foreign page asks.
+
+    It says its origin where it may write. A page whose own name was made to lead here (DNS rebinding) is of the same
+    origin, but asks for that name.
+    """
+    return b"origin" not in headers and _LOOPBACK.fullmatch(headers.get(b"host", b"localhost")) is not None
