@@ -135,11 +135,8 @@ class _Counting(Observer):
             registry=registry,
         )
         # All series whose labels are known beforehand exist from the start.
-        for reason in _REJECTED:
-            self._rejected.labels(reason)
-        for verb in VERBS:
-            self._waits.labels(verb)
-            self._batches.labels(verb)
+        self._rejected_children = {reason: self._rejected.labels(reason) for reason in _REJECTED}
+        self._wait_children = {verb: self._waits.labels(verb) for verb in VERBS}
         self._run_children = {stage: self._runs.labels(stage) for stage in _STAGES}
         self._batch_children = {verb: self._batches.labels(verb) for verb in VERBS}
         self._begun: set[str] = set()
@@ -157,10 +154,10 @@ class _Counting(Observer):
         self._duration_children[key].observe(seconds)
 
     def rejected(self, reason: str) -> None:
-        self._rejected.labels(reason).inc()
+        self._rejected_children[reason].inc()
 
     def queued(self, verb: str, seconds: float) -> None:
-        self._waits.labels(verb).observe(seconds)
+        self._wait_children[verb].observe(seconds)
 
     def ran(self, stage: str, rows: int, seconds: float) -> None:
         self._run_children[stage].observe(seconds)

@@ -127,6 +127,14 @@ class Lane:
         """Requests of one model that may be anywhere between their head and the end of their answer."""
         return 2 * self.capacity + len(self._threads)
 
+    def crowded(self, model: str, entering: int) -> bool:
+        """Whether one more request of this model would find no room, after so many that are about to come in.
+
+        An idle lane is not: what it computes in the event loop never stands in its queue.
+        """
+        waiting = self._room.waiting(model)
+        return waiting > 0 and waiting + entering >= self.capacity + self._free
+
     def refuse(self, model: str) -> QueueFullError:
         """Count and return the refusal of a request that would find no room."""
         self._observer.rejected("queue_full")

@@ -123,6 +123,8 @@ class _Connection(HttpToolsProtocol):
                     return
                 self._passed = key
                 self.gate.enter(key)
+                # Called in the round in which the request's task begins, before anything more is read.
+                self.loop.call_soon(self.gate.begin, key)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

@@ -22,6 +22,11 @@ _OURS = frozenset({b"content-security-policy", b"cache-control", *(name for name
 
 def reply_headers(headers: Headers, context: RequestContext) -> list[tuple[bytes, bytes]]:
     """Add to a reply's headers what every reply has; what the route itself set stays."""
+    return [*with_defaults(headers), *identity(context)]
+
+
+def with_defaults(headers: Headers) -> list[tuple[bytes, bytes]]:
+    """Add what every reply has, whoever asked."""
     given = list(headers)
     named = {name for name, _ in given if name in _OURS}
     kept = [pair for pair in _ALWAYS if pair[0] not in named]
@@ -29,8 +34,12 @@ def reply_headers(headers: Headers, context: RequestContext) -> list[tuple[bytes
         kept.append(_STORE)
     if b"content-security-policy" not in named:
         kept.append((b"content-security-policy", _PAGE))
-    identity = [
+    return [*given, *kept]
+
+
+def identity(context: RequestContext) -> tuple[tuple[bytes, bytes], ...]:
+    """Say whose reply it is."""
+    return (
         (b"x-request-id", context.request_id.encode("ascii")),
         (b"traceparent", context.traceparent.encode("ascii")),
-    ]
-    return [*given, *kept, *identity]
+    )

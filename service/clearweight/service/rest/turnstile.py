@@ -4,29 +4,35 @@ Under ten times its load a service spends its time on refusals. One that goes th
 of what an answer costs, so that little is answered at all; here it costs reading a head and writing a prepared answer.
 """
 
+import math
 import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import TypeAlias
 
-from starlette.responses import Response
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from clearweight.service.access import Access, Role
 from clearweight.service.core.context import CURRENT, RequestContext
 from clearweight.service.core.dataplane import Dataplane
-from clearweight.service.core.errors import NotFoundError
+from clearweight.service.core.errors import NotFoundError, QueueFullError
 from clearweight.service.log import log_request
 from clearweight.service.rest.errors import error_response
-from clearweight.service.rest.headers import reply_headers
+from clearweight.service.rest.headers import identity, with_defaults
 
 Key: TypeAlias = tuple[str, str, str | None]
 """Verb, model, and version where the path names one."""
+Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 
+_LONGEST = 512
+"""Bytes of a path that can name a lane; a longer one is left to the routes."""
+_KEPT = 1024
 _PATH = re.compile(rb"/v2/models/([\w.-]+)(?:/versions/([\w.-]+))?/(infer|explain)", re.ASCII)
 _VERBS = {b"infer": "predict", b"explain": "explain"}
 _ROUTES = {False: "/v2/models/{model}/%s", True: "/v2/models/{model}/versions/{version}/%s"}
+_LINE, _CLOSE = b"%s: %s\r\n", (b"connection", b"close")
 _LEFT_TO_ROUTES = frozenset({b"origin", b"expect"})
 """Browsers want headers of their own, and who asks before sending a body wants an answer before its end."""
 
@@ -34,8 +40,9 @@ _LEFT_TO_ROUTES = frozenset({b"origin", b"expect"})
 class Turnstile:
     """Counts the requests on their way to each lane, and refuses those that would find it full.
 
-    The lane itself has the exact bound. This one is twice as wide, because requests on their way include those whose
-    answers are being written.
+    There is no room where a lane's queue is full, counting with it the requests whose heads were read in this round of
+    the event loop, whose tasks have not begun. A second bound, twice as wide, is on all between their head and the end
+    of their answer, bodies that are slow to come among them. The lane itself has the last word.
 
     Parameters
     ----------
@@ -51,14 +58,11 @@ class Turnstile:
     ) -> None:
         self._plane, self._access, self._finished = plane, access, finished
         self._inside: Counter[Key] = Counter()
+        self._entering: Counter[tuple[str, str]] = Counter()  # by verb and model
 
     def key(self, method: bytes, url: bytes) -> Key | None:
         """Return what a request asks for, None where it is for no lane."""
-        found = _PATH.fullmatch(url) if method == b"POST" else None
-        if found is None:
-            return None
-        version = found[2]
-        return _VERBS[found[3]], found[1].decode(), None if version is None else version.decode()
+        return _key(url) if method == b"POST" and len(url) <= _LONGEST else None
 
     @property
     def closing(self) -> bool:
@@ -68,6 +72,13 @@ class Turnstile:
     def enter(self, key: Key) -> None:
         """Let a request in."""
         self._inside[key] += 1
+        self._entering[key[:2]] += 1
+
+    def begin(self, key: Key) -> None:
+        """Count a request no longer as entering: its task has begun, and its lane knows of it if it waits there."""
+        self._entering[key[:2]] -= 1
+        if not self._entering[key[:2]]:
+            del self._entering[key[:2]]
 
     def leave(self, key: Key) -> None:
         """Count a request out; names that callers make up are not kept."""
@@ -75,17 +86,24 @@ class Turnstile:
         if not self._inside[key]:
             del self._inside[key]
 
-    def refusal(self, key: Key, headers: Sequence[tuple[bytes, bytes]], *, keep_alive: bool) -> bytes | None:
+    def _full(self, key: Key) -> bool:
+        verb, model, _ = key
+        lane = self._plane.lanes[verb]
+        if lane.crowded(model, self._entering[verb, model]):
+            return True
+        return self._inside[key] >= lane.most_on_their_way
+
+    def refusal(self, key: Key, headers: Headers, *, keep_alive: bool) -> bytes | None:
         """Return the whole answer of a request that there is no room for, None where it may go on.
 
         It is counted and logged as every answer is.
         """
-        verb, model, version = key
-        lane, given = self._plane.lanes[verb], dict(headers)
+        if not self._full(key):
+            return None
+        (verb, model, version), given = key, dict(headers)
         # Whoever needs more than a refusal for want of room is answered, and counted, by the routes.
         if (
-            self._inside[key] < lane.most_on_their_way
-            or self._plane.refuses("rest")
+            self._plane.refuses("rest")
             or not _LEFT_TO_ROUTES.isdisjoint(given)
             or not self._access.admits(Role.USER, _text(given.get(b"authorization")))
         ):
@@ -102,24 +120,35 @@ class Turnstile:
         with self._plane.call(verb, "rest") as call:
             call.model, call.version = slot.name, slot.version
             context.model, context.version = slot.name, slot.version
-            response = error_response(lane.refuse(slot.name))
-            call.code = str(response.status_code)
+            error = self._plane.lanes[verb].refuse(slot.name)
+            status, head, body = _refused(str(error), math.ceil(error.retry_after))
+            call.code = str(status)
         context.route = _ROUTES[version is not None] % ("infer" if verb == "predict" else verb)
         reset = CURRENT.set(context)
-        seconds, sizes = time.monotonic() - context.began, (0, len(response.body))
-        log_request(context, "rest", "POST", response.status_code, seconds, sizes, failed=False)
+        seconds, sizes = time.monotonic() - context.began, (0, len(body))
+        log_request(context, "rest", "POST", status, seconds, sizes, failed=False)
         CURRENT.reset(reset)
         if self._finished is not None:
-            self._finished(context, "rest", response.status_code, False)
-        return _written(response, context, keep_alive=keep_alive)
+            self._finished(context, "rest", status, False)
+        own = (*identity(context), *(() if keep_alive else (_CLOSE,)))
+        return b"".join((head, *map(_LINE.__mod__, own), b"\r\n", body))
 
 
-def _written(response: Response, context: RequestContext, *, keep_alive: bool) -> bytes:
-    headers = reply_headers(response.raw_headers, context)
-    if not keep_alive:
-        headers.append((b"connection", b"close"))
-    lines = b"".join(b"%s: %s\r\n" % pair for pair in headers)
-    return b"".join((STATUS_LINE[response.status_code], lines, b"\r\n", response.body))
+@lru_cache(_KEPT)
+def _key(url: bytes) -> Key | None:
+    found = _PATH.fullmatch(url)
+    if found is None:
+        return None
+    version = found[2]
+    return _VERBS[found[3]], found[1].decode(), None if version is None else version.decode()
+
+
+@lru_cache(_KEPT)
+def _refused(text: str, seconds: int) -> tuple[int, bytes, bytes]:
+    """Return what all refusals of one lane share: the status, the head but for whom it answers, the body."""
+    response = error_response(QueueFullError(text, seconds))
+    lines = b"".join(_LINE % pair for pair in with_defaults(response.raw_headers))
+    return response.status_code, STATUS_LINE[response.status_code] + lines, bytes(response.body)
 
 
 def _text(value: bytes | None) -> str | None:
