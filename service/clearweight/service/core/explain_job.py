@@ -76,6 +76,11 @@ class ExplainJob(Job):
 
     def run(self, others: Sequence[Self], halt: Halt | None = None) -> list[Answer]:
         """Run all of them in one batch."""
+        if not others:
+            feed, further = self.inputs.feed(), self.own_inputs() | self._shared_inputs()
+            method, steps = self.options.method, self.options.steps
+            alone = self.model.explain(feed, self.target, method, further, steps=steps, halt=halt)
+            return [self.answer(feed, alone)]
         jobs = (self, *others)
         feeds = [job.inputs.feed() for job in jobs]
         further = join([job.own_inputs() for job in jobs]) | self._shared_inputs()
@@ -95,12 +100,15 @@ class ExplainJob(Job):
 
     def own_inputs(self) -> Feed:
         """Return the further inputs that belong to this job's rows: its baseline, where the method takes one."""
-        return {**self.model.baseline(self.options.method, self.inputs.shape, self._compared_with())}
+        if BASELINE not in self.options.explainer.inputs:
+            return {}
+        return self.model.baseline(self.options.method, self.inputs.shape, self._compared_with())
 
     def _shared_inputs(self) -> Feed:
         options = self.options
-        shape = self.inputs.shape
-        return {**self.model.drawn_inputs(options.method, shape, steps=options.steps, seed=options.seed)}
+        return self.model.drawn_inputs(
+            options.method, self.inputs.shape, steps=options.steps, seed=options.seed
+        )
 
     def _compared_with(self) -> NDArray[np.float32] | None:
         """Return what the map compares the input with, None for zero."""

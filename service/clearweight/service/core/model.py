@@ -20,6 +20,8 @@ from clearweight.service.drift import FidelityReport, IntegrityReport, check_fid
 
 _TARGET, _MAP, _COMPLETENESS = "target", "explain", "completeness_error"
 _WARM_RUNS = 3
+_SLOWER = 2.0
+"""How many times as long as estimated one run may make the estimate."""
 _OCCLUSION = "occlusion"
 
 
@@ -31,6 +33,15 @@ class Explained:
     outputs: list[NDArray[Any]]
     target: NDArray[np.int64]
     completeness_error: NDArray[Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Explainer:
+    """One explainer that is open: its session, and the outputs it is asked for."""
+
+    session: Session
+    outputs: tuple[str, ...]
+    completes: bool
 
 
 class Model:
@@ -79,7 +90,7 @@ class Model:
         self._fixed_batch = fixed_batch
         self._weights = self._parameters(memory)
         self._predict = self._session("predict.onnx", (*self.input_names,), self.output_names)
-        self._explainers: dict[str, Session] = {}
+        self._explainers: dict[str, _Explainer] = {}
         self._drawn: dict[str, tuple[tuple[int, ...], dict[str, NDArray[np.float32]]]] = {}
         self._loading = threading.Lock()
         self.canaries = artifact.canaries()
@@ -114,18 +125,19 @@ class Model:
             )
         return session
 
-    def _explainer(self, method: str) -> Session:
-        session = self._explainers.get(method)
-        if session is None:
+    def _explainer(self, method: str) -> _Explainer:
+        found = self._explainers.get(method)
+        if found is None:
             with self._loading:
-                session = self._explainers.get(method)
-                if session is None:
+                found = self._explainers.get(method)
+                if found is None:
                     stated = self.manifest.explainers[method]
                     given = (*self.input_names, _TARGET, *stated.inputs)
                     returned = (_MAP, *self.output_names, *((_COMPLETENESS,) if stated.completeness else ()))
                     session = self._session(stated.file, given, returned)
-                    self._explainers[method] = session
-        return session
+                    found = _Explainer(session, returned, stated.completeness)
+                    self._explainers[method] = found
+        return found
 
     def prepare(self, raw: NDArray[Any]) -> NDArray[np.float32]:
         """Turn raw inputs into the graph's, as the manifest's preprocessing says."""
@@ -172,7 +184,7 @@ class Model:
         started = time.perf_counter()
         outputs = self._predict.run(feed, self.output_names, halt)
         seconds = time.perf_counter() - started
-        self._seconds_per_row[""] = seconds / len(outputs[0])
+        self._took("", seconds / len(outputs[0]))
         self._observer.ran(stage, len(outputs[0]), seconds)
         return outputs
 
@@ -198,22 +210,23 @@ class Model:
         steps : of ``further``, for the estimate of later runs
         halt : ends the run from another thread
         """
-        session = self._explainer(method)
+        explainer = self._explainer(method)
         if further is None:
             shape, stated = next(iter(feed.values())).shape, self.manifest.explainers[method]
             drawn = self.drawn_inputs(method, shape, steps=stated.steps, seed=0)
             further = drawn | self.baseline(method, shape)
-        completes = _COMPLETENESS in session.outputs
-        names = (_MAP, *self.output_names, *((_COMPLETENESS,) if completes else ()))
         started = time.perf_counter()
-        found = session.run({**feed, _TARGET: target, **further}, names, halt)
+        found = explainer.session.run({**feed, _TARGET: target, **further}, explainer.outputs, halt)
         seconds = time.perf_counter() - started
-        rows = len(target) * (steps or self.manifest.explainers[method].steps)
-        self._seconds_per_row[method] = seconds / rows
-        self._observer.ran(stage, len(target), seconds)
-        outputs = found[1 : 1 + len(self.output_names)]
-        resolved = np.where(target < 0, outputs[0].argmax(axis=1), target).astype(np.int64)
-        return Explained(found[0], outputs, resolved, found[-1] if completes else None)
+        rows = len(target)
+        self._took(method, seconds / (rows * (steps or self.manifest.explainers[method].steps)))
+        self._observer.ran(stage, rows, seconds)
+        error = found.pop() if explainer.completes else None
+        map_, *outputs = found
+        resolved = outputs[0].argmax(axis=1).astype(np.int64, copy=False)
+        if target.max() >= 0:
+            resolved = np.where(target < 0, resolved, target)
+        return Explained(map_, outputs, resolved, error)
 
     def explain_default(
         self, feed: Mapping[str, NDArray[Any]], target: NDArray[np.int64]
@@ -238,8 +251,13 @@ class Model:
             raise UnsupportedError(f"Model {self.name!r} was built without explainers.")
         return self.manifest.default_explainer
 
+    def _took(self, kind: str, seconds: float) -> None:
+        # A run that something else delayed says little of the next one; three in a row say that it became slow.
+        known = self._seconds_per_row.get(kind, seconds)
+        self._seconds_per_row[kind] = min(seconds, _SLOWER * known)
+
     def seconds(self, rows: int, method: str = "", steps: int = 1) -> float:
-        """Estimate how long a run will take from the last one of its kind; unknown before the first.
+        """Estimate how long a run will take from the last ones of its kind; unknown before the first.
 
         Parameters
         ----------

@@ -99,16 +99,15 @@ def _steps(explainer: Explainer, parameters: Mapping[str, Scalar], limits: Limit
 
 def _baseline(manifest: Manifest, explainer: Explainer, asked: Scalar | None, *, own: bool) -> str:
     if BASELINE not in explainer.inputs:
-        takers = [name for name, entry in manifest.explainers.items() if BASELINE in entry.inputs]
         if own:
             raise InvalidRequestError(
                 f"Method {explainer.method!r} takes no input {BASELINE!r}. Methods that do: "
-                f"{', '.join(takers) or 'none of this model'}."
+                f"{_takers(manifest) or 'none of this model'}."
             )
         if asked not in (None, explainer.baseline):
             raise InvalidRequestError(
                 f"Method {explainer.method!r} has the baseline {explainer.baseline!r}, not {asked!r}. "
-                f"Methods with a choice: {', '.join(takers) or 'none of this model'}."
+                f"Methods with a choice: {_takers(manifest) or 'none of this model'}."
             )
         return explainer.baseline
     if own:
@@ -122,6 +121,10 @@ def _baseline(manifest: Manifest, explainer: Explainer, asked: Scalar | None, *,
             f"Parameter {BASELINE!r} is {asked!r}, expected 'zero', 'black', or a tensor of that name instead."
         )
     return BASELINES[0] if asked is None else str(asked)
+
+
+def _takers(manifest: Manifest) -> str:
+    return ", ".join(name for name, entry in manifest.explainers.items() if BASELINE in entry.inputs)
 
 
 def _integer(parameters: Mapping[str, Scalar], key: str, default: int, low: int, high: int) -> int:
@@ -146,11 +149,12 @@ def take(inputs: tuple[Tensor, ...], name: str) -> tuple[tuple[Tensor, ...], Ten
     InvalidRequestError
         It is there twice.
     """
-    rest = tuple(tensor for tensor in inputs if tensor.name != name)
     found = [tensor for tensor in inputs if tensor.name == name]
+    if not found:
+        return inputs, None
     if len(found) > 1:
         raise InvalidRequestError(f"Input {name!r} is given twice.")
-    return rest, found[0] if found else None
+    return tuple(tensor for tensor in inputs if tensor.name != name), found[0]
 
 
 def row_targets(
