@@ -21,11 +21,12 @@ from clearweight.service.drift.draws import Draws
 from clearweight.service.drift.remote_options import RemoteOptions, RemoteReferenceError
 from clearweight.service.drift.shadow import Explain
 from clearweight.service.drift.state_file import StateFile
+from clearweight.service.drift.waiting_rows import WaitingRows
 from clearweight.service.drift.worst_samples import WorstSamples
 
 _LOG = logging.getLogger("clearweight.service")
 _ROWS = 8
-"""Rows per background job, so that one large batch cannot hold the queue."""
+"""Rows of one comparison: enough to share what a run costs, few enough that one large request cannot hold the queue."""
 _SAVE_SECONDS = 2.0
 """Comparisons of so many seconds may be lost when the process is killed."""
 _SOLVING = 4096
@@ -60,6 +61,7 @@ class Watch:
         self._files: dict[Slot, StateFile] = {}
         self._saved = time.monotonic()
         self._watched: dict[Slot, Monitor] = {}
+        self._waiting: dict[Slot, WaitingRows] = {}
         self._limits = ShadowWorker(_SOLVING, 1.0, "limits")
         self._worker = ShadowWorker(options.shadow_queue, options.shadow_cpu_share)
         for slot in slots:
@@ -75,6 +77,7 @@ class Watch:
         """Forget a version that was replaced or unloaded; comparisons that were queued still end on it."""
         self._reasons.pop(slot, None)
         _hang_up(self._explain.pop(slot, None))
+        self._waiting.pop(slot, None)
         monitor = self._watched.pop(slot, None)
         if monitor is not None:
             self._save(slot, monitor)
@@ -100,6 +103,7 @@ class Watch:
         except (ArtifactError, LoadError, OSError) as error:
             self._reasons[slot] = str(error)
             return
+        self._waiting[slot] = WaitingRows(_ROWS)
         slot.monitor = self._watched[slot] = Monitor(
             shipped,
             share=self._options.shadow,
@@ -169,8 +173,8 @@ class Watch:
     def sample(self, slot: Slot, feed: Mapping[str, NDArray[Any]]) -> None:
         """Offer the rows of one answered request; returns at once whatever the background does."""
         rows = len(next(iter(feed.values())))
-        explain = self._explain.get(slot)
-        if slot.model is None or explain is None or slot.monitor is None:
+        explain, waiting = self._explain.get(slot), self._waiting.get(slot)
+        if slot.model is None or explain is None or slot.monitor is None or waiting is None:
             self._observer.skipped(slot.name, "no_reference", rows)
             return
         chosen = self._draws.among(rows)
@@ -182,19 +186,19 @@ class Watch:
             part = chosen[start : start + _ROWS]
             # Indexing copies: the arrays may be views of a request body that is about to go.
             inputs = {name: values[part] for name, values in feed.items()}
-            job = partial(self._compare, slot, slot.model, explain, slot.monitor, inputs)
-            if not self._worker.offer(job):
+            waiting.add(inputs)
+            job = partial(self._compare, slot, slot.model, explain, slot.monitor, waiting)
+            if not self._worker.offer(job) and waiting.withdraw(inputs):
                 slot.monitor.skip(dropped=len(part))
                 self._observer.skipped(slot.name, "budget", len(part))
 
     def _compare(
-        self,
-        slot: Slot,
-        model: Model,
-        explain: Explain,
-        monitor: Monitor,
-        inputs: Mapping[str, NDArray[Any]],
+        self, slot: Slot, model: Model, explain: Explain, monitor: Monitor, waiting: WaitingRows
     ) -> None:
+        """Compare what waits, as much as fits into one run; what an earlier job took along is done."""
+        inputs = waiting.take()
+        if inputs is None:
+            return
         try:
             comparison = compare(explain, model.explain_default, inputs)
         except RemoteReferenceError as error:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from clearweight.artifact import SCORES
 
+_PAUSE = 0.001
 _LOG = logging.getLogger("clearweight.service")
 
 Explain = Callable[[Mapping[str, NDArray[Any]], NDArray[np.int64]], tuple[NDArray[Any], NDArray[Any]]]
@@ -76,6 +77,7 @@ class ShadowWorker:
         self._thread.join(seconds)
 
     def _work(self) -> None:
+        owed = 0.0
         while not self._closing.is_set():
             job = self._jobs.get()
             started = time.perf_counter()
@@ -87,4 +89,7 @@ class ShadowWorker:
             finally:
                 job = None  # an unloaded model is not kept by its last comparison
                 self._jobs.task_done()
-            self._closing.wait((time.perf_counter() - started) * self._pause_per_second)
+            owed += (time.perf_counter() - started) * self._pause_per_second
+            if owed > _PAUSE:  # what took next to no time is not worth a pause of its own
+                self._closing.wait(owed)
+                owed = 0.0
