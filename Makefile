@@ -64,10 +64,11 @@ proto: setup
 docs: setup
 	$(BIN)/python -m tests.exporter.autodiff.operator_table
 
-# What the chart holds of this checkout: dashboards, and the settings in its schema.
+# What the chart holds of this checkout: dashboards, and the settings in its schema; and the settings' page.
 chart: setup
 	$(BIN)/python deploy/dashboards.py
 	$(BIN)/python deploy/settings_schema.py
+	$(BIN)/python deploy/settings_page.py
 
 clean:
 	rm -rf build dist $(VENV)

@@ -16,16 +16,24 @@ from clearweight.cli.main import app
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
-    for pattern in ("*.md", "examples/**/*.md", "docs/*.md", "artifact/**/*.md")
+    for pattern in ("*.md", "examples/**/*.md", "docs/*.md", "artifact/**/*.md", "helm/*.md")
     for path in ROOT.glob(pattern)
     if ".venv" not in path.parts
 )
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+PARTS = ("artifact", "exporter", "service", "cli", "client")
 
 
 def blocks(path: Path, *kinds: str) -> list[str]:
     return [body for kind, body in FENCE.findall(path.read_text(encoding="utf-8")) if kind in kinds]
+
+
+def headings(path: Path) -> set[str]:
+    """Return the names by which GitHub links to the headings of a page."""
+    text = FENCE.sub("", path.read_text(encoding="utf-8"))
+    found = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in found}
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -52,9 +60,17 @@ def test_every_command_that_is_shown_exists(path):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_every_linked_file_exists(path):
-    for target in LINK.findall(path.read_text(encoding="utf-8")):
+    for target, _ in LINK.findall(path.read_text(encoding="utf-8")):
         if "://" not in target:
             assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_linked_heading_exists(path):
+    for target, heading in LINK.findall(path.read_text(encoding="utf-8")):
+        page = path.parent / target if target else path
+        if heading and page.suffix == ".md":
+            assert heading in headings(page), f"{target}#{heading}"
 
 
 def test_the_readmes_python_runs_on_the_demos_artifact(models, tmp_path, monkeypatch):
@@ -99,19 +115,36 @@ def test_the_python_of_the_page_on_maps_runs(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.splitlines() == re.findall(r"\)  # (.*)", of_the_engine)
 
 
-def test_the_readme_names_every_verb_and_the_architecture_every_module():
+def test_the_readme_names_every_verb():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert all(f"clearweight {verb}" in readme for verb in VERBS)
 
-    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-    modules = [
-        p
-        for part in ("artifact", "exporter", "service", "cli", "client")
-        for p in (ROOT / part / "clearweight").rglob("*.py")
-        if p.name != "__init__.py" and not {"generated", "rules"} & set(p.parts)
+
+def test_the_architecture_has_one_line_for_every_module_under_its_folder_and_none_for_another():
+    listed: list[str] = []
+    folder = ""
+    for line in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"##+ ([\w/]+)$", line):
+            folder = heading[1]
+        if (module := re.match(r"- `(\w+\.py)` ", line)) and folder.partition("/")[0] in PARTS:
+            listed.append(f"{folder}/{module[1]}")
+    there = [
+        path.relative_to(ROOT / part / "clearweight").as_posix()
+        for part in PARTS
+        for path in (ROOT / part / "clearweight").rglob("*.py")
+        if path.name != "__init__.py" and "generated" not in path.parts
     ]
-    missing = [str(p.relative_to(ROOT)) for p in modules if f"`{p.name}`" not in page]
-    assert not missing
+
+    assert sorted(listed) == sorted(there)
+
+
+def test_no_entry_of_the_changelog_stands_there_twice():
+    entries = re.findall(
+        r"^- .*(?:\n  .*)*", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+
+    assert len(entries) > 1
+    assert len(set(entries)) == len(entries)
 
 
 def test_contributing_stays_short():
