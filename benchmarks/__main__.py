@@ -1,7 +1,8 @@
-"""``python -m benchmarks NAME [--data DIR] [--json FILE] [--quick]``."""
+"""``python -m benchmarks NAME [--data DIR] [--json FILE] [--quick] [--networks NETWORK ...]``."""
 
 import argparse
 import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -18,10 +19,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, help="folder that holds the data folders (mnist, cifar10, ...)")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     parser.add_argument("--quick", action="store_true", help="a smoke run: smaller data, one seed")
+    parser.add_argument("--networks", nargs="+", help="only these, where a benchmark can be asked for some")
     options = parser.parse_args(arguments)
     module = importlib.import_module(BENCHMARKS[options.name])
+    further = {} if options.networks is None else {"networks": options.networks}
+    if further and "networks" not in inspect.signature(module.run).parameters:
+        parser.error(f"{options.name} cannot be asked for some networks only.")
     try:
-        rows: list[Row] = list(module.run(options.data, quick=options.quick))
+        rows: list[Row] = list(module.run(options.data, quick=options.quick, **further))
     except MissingDataError as error:
         print(error, file=sys.stderr)
         return 2

@@ -2,7 +2,7 @@
 
 Three seeds. Every row of a recipe comes from the artifact that `pipeline` wrote and from its modules; the controls
 say what a figure means: an equally long dense training, a reference from another seed, a random network. Finished
-training is kept under build/benchmarks, so an interrupted run goes on where it stopped.
+training is kept under build/benchmarks, so an interrupted run goes on where it stopped. ``--networks`` asks for some.
 """
 
 import copy
@@ -11,7 +11,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,7 +24,7 @@ from torch import nn
 
 from benchmarks.resident_memory import resident_per_session
 from benchmarks.row import MissingDataError, Row
-from benchmarks.tasks import MATCHED, NETWORKS, RECIPES, SEEDS, UNMATCHED, WORK, Task, recipe_of
+from benchmarks.tasks import NETWORKS, WORK, Task, recipe_of
 from benchmarks.yardstick import Figures, Yardstick, yardstick_of
 from clearweight.artifact import Artifact
 from clearweight.exporter.checkpoint import Checkpoints, checkpoint_key, model_state, restore
@@ -203,16 +203,20 @@ def measure(task: Task) -> Measured:
     results: dict[str, Figures] = {}
     values: dict[str, dict[str, Values]] = {}
     yardstick = yardstick_of(task, kept)
+    recipes = NETWORKS[task.network].recipes
     layer, pixels, aim, retrain = yardstick.layer, yardstick.pixels, yardstick.aim, yardstick.retrain
-    for name in RECIPES:
+    for name in recipes:
         prepared = prepare(recipe_of(name, task), silent, kept)
         results[name], values[name] = measure_recipe(prepared, yardstick)
-    results[MATCHED] |= differences(values[MATCHED], values[UNMATCHED])
+    _, control, matched = recipes
+    results[matched] |= differences(values[matched], values[control])
     dense, seconds = timed(prepared, dense_key(prepared), dense_control)
     own = maps_of(dense, pixels, aim.targets, layer)
     results["control_dense_finetune"] = compared(prepared, dense, aim, own, retrain) | {"seconds": seconds}
     results["control_retrain"] = compared(prepared, yardstick.other, aim, retrain, retrain)
-    random = copy.deepcopy(new_model(prepared.recipe, task.seed + 100)).eval()
+    untrained = prepared.recipe.model.model_copy(update={"weights": None})
+    blank = prepared.recipe.model_copy(update={"model": untrained})
+    random = copy.deepcopy(new_model(blank, task.seed + 100)).eval()
     own = maps_of(random, pixels, aim.targets, layer)
     results["control_random"] = compared(prepared, random, aim, own, retrain)
     return Measured(results, values)
@@ -247,25 +251,34 @@ def mean_of(cases: list[Figures]) -> Figures:
     }
 
 
-def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
+def run(data: Path | None, *, quick: bool, networks: Sequence[str] = tuple(NETWORKS)) -> Iterable[Row]:
     """Measure every network, recipe and control over the seeds; two processes of one thread each."""
-    for file in dict.fromkeys(subject.file for subject in NETWORKS.values()):
+    if unknown := [name for name in networks if name not in NETWORKS]:
+        raise MissingDataError(
+            f"compression knows no network {', '.join(unknown)}; it knows {', '.join(NETWORKS)}."
+        )
+    for file in dict.fromkeys(NETWORKS[name].file for name in networks):
         if data is None or not (data / file).is_file():
             raise MissingDataError(f"compression needs {file} under --data, looked for it in {data}.")
-    seeds = SEEDS[:1] if quick else SEEDS
-    tasks = [Task(network, seed, data, quick) for network in NETWORKS for seed in seeds]
+    tasks = [
+        Task(network, seed, data, quick)
+        for network in networks
+        for seed in NETWORKS[network].seeds[: 1 if quick else None]
+    ]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=spawn, initializer=_worker) as pool:
         measured = dict(zip(tasks, pool.map(measure, tasks), strict=True))
-    for network in NETWORKS:
+    for network in networks:
+        _, unmatched_name, matched_name = NETWORKS[network].recipes
         seeds = {task.seed: found for task, found in measured.items() if task.network == network}
         matched, control = (
-            mean_values([found.values[name] for found in seeds.values()]) for name in (MATCHED, UNMATCHED)
+            mean_values([found.values[name] for found in seeds.values()])
+            for name in (matched_name, unmatched_name)
         )
         for case in seeds[0].figures:
             for seed, found in seeds.items():
                 yield from rows_of(f"{network}/{case}/seed{seed}", found.figures[case])
             mean = mean_of([found.figures[case] for found in seeds.values()])
-            if case == MATCHED:
+            if case == matched_name:
                 mean |= differences(matched, control)
             yield from rows_of(f"{network}/{case}/mean", mean)

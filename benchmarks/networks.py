@@ -70,16 +70,16 @@ class BasicBlock(nn.Module):
 class ResNet20(nn.Module):
     """ResNet-20 for CIFAR-10 (He et al., CVPR 2016, section 4.2), 269,722 parameters. Input [N, 3, 32, 32].
 
-    ``width`` other than 16 gives the same layers with fewer channels, or more.
+    ``width`` other than 16 gives the same layers with fewer channels, or more; 5 ``blocks`` a stage make ResNet-32.
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 16, blocks: int = 3) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
-        self.layer1 = _stage(width, width, 1)
-        self.layer2 = _stage(width, 2 * width, 2)
-        self.layer3 = _stage(2 * width, 4 * width, 2)
+        self.layer1 = _stage(width, width, 1, blocks)
+        self.layer2 = _stage(width, 2 * width, 2, blocks)
+        self.layer3 = _stage(2 * width, 4 * width, 2, blocks)
         self.linear = nn.Linear(4 * width, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,12 +90,9 @@ class ResNet20(nn.Module):
         return logits
 
 
-def _stage(channels_in: int, channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        BasicBlock(channels_in, channels, stride),
-        BasicBlock(channels, channels, 1),
-        BasicBlock(channels, channels, 1),
-    )
+def _stage(channels_in: int, channels: int, stride: int, blocks: int) -> nn.Sequential:
+    others = [BasicBlock(channels, channels, 1) for _ in range(blocks - 1)]
+    return nn.Sequential(BasicBlock(channels_in, channels, stride), *others)
 
 
 IMAGE = (3, 224, 224)
@@ -149,3 +146,8 @@ def network(name: str, seed: int = 0) -> nn.Module:
 lenet_300_100 = LeNet300100
 lenet_5 = LeNet5
 resnet_20 = ResNet20
+
+
+def resnet_32() -> ResNet20:
+    """Return ResNet-32 for CIFAR-10, 464,154 parameters."""
+    return ResNet20(blocks=5)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.row import MissingDataError, Row
-from benchmarks.tasks import NETWORKS, RECIPES, WORK, Task, recipe_of
+from benchmarks.tasks import NETWORKS, WORK, Task, recipe_of
 from clearweight.artifact import CodedTensor, Coder, WeightsReader, write_weights
 from clearweight.artifact.layout import content_of
 from clearweight.artifact.payload import encode_payload
@@ -33,11 +33,12 @@ REPEATS = 7
 
 def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
     """Pack every network of `compression` with either coder."""
-    if data is None or not (data / "mnist" / "mnist.npz").is_file():
-        raise MissingDataError(f"packing needs mnist/mnist.npz under --data, looked for it in {data}.")
+    for file in dict.fromkeys(subject.file for subject in NETWORKS.values()):
+        if data is None or not (data / file).is_file():
+            raise MissingDataError(f"packing needs {file} under --data, looked for it in {data}.")
     kept = Checkpoints(WORK / "checkpoints")
-    for network in NETWORKS:
-        for name in RECIPES:
+    for network, subject in NETWORKS.items():
+        for name in subject.recipes:
             prepared = prepare(recipe_of(name, Task(network, 0, data, quick)), silent, kept)
             yield from packed_rows(f"{network}/{name}", coded_tensors(compress(prepared)))
 

@@ -24,7 +24,7 @@ from benchmarks.row import MissingDataError, Row
 from benchmarks.tasks import NETWORKS, SEEDS, WORK, Task, recipe_of
 from benchmarks.yardstick import Figures, Yardstick, yardstick_of
 from clearweight.exporter.checkpoint import Checkpoints
-from clearweight.exporter.compress.entropy_constrained import entropy_bits, quantize
+from clearweight.exporter.compress.rate_quantizer import entropy_bits, quantize
 from clearweight.exporter.evaluate.onnx_module import OnnxModule
 from clearweight.exporter.importance import chosen, importance
 from clearweight.exporter.preparation import Prepared, prepare
@@ -45,6 +45,7 @@ CURVES = {
         "deep_compression": ("deep_compression", "deep_compression_unmatched"),
         "wcam": ("wcam",),
         "matched": ("deep_compression_matched",),
+        "attribution": ("attribution_80x",),
     },
 }
 # Where criteria are compared and the quantizer is held against its bound.

@@ -10,12 +10,10 @@ Its dependent quantization is on. Bytes of both are whole files: every parameter
 of the bytes.
 """
 
-import io
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 
@@ -23,9 +21,9 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
+from benchmarks.cifar10 import images as cifar10_jpeg
 from benchmarks.networks import NETWORKS
 from benchmarks.row import MissingDataError, Row
 from benchmarks.tasks import ROOT, WORK, Task, recipe_of
@@ -102,16 +100,9 @@ def published_resnet_20(data: Path) -> nn.Module:
 
 def cifar10_images(data: Path, part: str, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the first images of ``train50k`` or ``test`` as the published networks take them, and their labels."""
-    path = data / "cifar10" / f"cifar10_{part}_jpg.npz"
-    held = dict(np.load(path))
-    ends = held["offsets"][: count + 1].tolist()
-    pixels = np.stack(
-        [np.asarray(Image.open(io.BytesIO(held["jpg"][a:b].tobytes()))) for a, b in pairwise(ends)]
-    )
-    mean, std = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
-    return np.moveaxis((pixels / 255.0 - mean) / std, 3, 1).astype(np.float32), held["y"][:count].astype(
-        np.int64
-    )
+    pixels, labels = cifar10_jpeg(str(data / "cifar10" / f"cifar10_{part}_jpg.npz"), count)
+    mean, std = (np.array(row)[:, None, None] for row in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    return ((pixels / 255.0 - mean) / std).astype(np.float32), labels
 
 
 SUBJECTS: Mapping[str, Callable[..., Subject]] = MappingProxyType(

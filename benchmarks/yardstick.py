@@ -6,7 +6,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from benchmarks.corruptions import corrupted
-from benchmarks.tasks import NETWORKS, RECIPES, SEEDS, Task, recipe_of
+from benchmarks.tasks import NETWORKS, Task, other_reference, recipe_of
 from clearweight.exporter.checkpoint import Checkpoints
 from clearweight.exporter.data import Labelled
 from clearweight.exporter.evaluate import Maps, compare_maps, maps_of, reference_maps
@@ -25,7 +25,7 @@ class Yardstick:
     pixels : the images that are explained
     layer : where SWA is taken
     aim : the reference's maps of its own top classes
-    other : the reference of the next seed, an equally good, independent network
+    other : an equally good, independent network
     retrain : its maps of the same images and classes
     corrupted : the same for corrupted forms of the images, which no objective saw; None for other inputs than images
     """
@@ -58,9 +58,8 @@ def yardstick_of(task: Task, kept: Checkpoints) -> Yardstick:
     """Train or load the references of this seed and the next, and explain with both."""
     subject = NETWORKS[task.network]
     layer = subject.layer
-    prepared = prepare(recipe_of(RECIPES[0], task), silent, kept)
-    other_task = replace(task, seed=(task.seed + 1) % len(SEEDS))
-    other = prepare(recipe_of(RECIPES[0], other_task), silent, kept).reference
+    prepared = prepare(recipe_of(subject.recipes[0], task), silent, kept)
+    other = prepare(other_reference(task), silent, kept).reference
 
     def held(shown: Labelled) -> Yardstick:
         pixels = prepared.inputs(shown)

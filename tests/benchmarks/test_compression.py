@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks.__main__ import main
 from benchmarks.compression import (
     differences,
     mean_of,
@@ -17,7 +18,7 @@ from benchmarks.compression import (
     unit,
 )
 from benchmarks.row import MissingDataError
-from benchmarks.tasks import RECIPES
+from benchmarks.tasks import NETWORKS
 from clearweight.exporter.graph import to_onnx
 from clearweight.exporter.recipe import load_recipe
 
@@ -70,11 +71,26 @@ def test_an_images_value_is_its_mean_over_seeds():
 def test_missing_data_says_what_was_looked_for(tmp_path):
     with pytest.raises(MissingDataError, match=r"mnist/mnist\.npz"):
         list(run(tmp_path, quick=True))
+    with pytest.raises(MissingDataError, match=r"cifar10_train50k_jpg\.npz"):
+        list(run(tmp_path, quick=True, networks=["resnet_20"]))
 
 
-@pytest.mark.parametrize("network", ["lenet_300_100", "lenet_5", "ecg_1d"])
+def test_a_network_that_there_is_none_of_is_named(tmp_path):
+    with pytest.raises(MissingDataError, match=r"lenet_6.*lenet_300_100"):
+        list(run(tmp_path, quick=True, networks=["lenet_6"]))
+
+
+def test_a_benchmark_of_one_network_cannot_be_asked_for_others(capsys):
+    with pytest.raises(SystemExit):
+        main(["codec", "--networks", "lenet_5"])
+    assert "codec cannot be asked for some networks only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", sorted(NETWORKS))
 def test_the_unmatched_control_differs_from_the_matched_recipe_in_its_objective_alone(network):
-    matched, control = (load_recipe(FOLDER / network / f"{name}.yaml") for name in (RECIPES[2], RECIPES[1]))
+    _, control, matched = (
+        load_recipe(FOLDER / network / f"{name}.yaml") for name in NETWORKS[network].recipes
+    )
 
     assert matched.steps == control.steps
     assert {t.term for t in matched.objective.terms} - {t.term for t in control.objective.terms} == {

@@ -87,3 +87,11 @@ def test_the_name_follows_every_part():
         "step", section((second, first))
     )
     assert checkpoint_key("a") != checkpoint_key("a", 1)
+
+
+def test_a_setting_that_came_later_leaves_the_name_where_it_is_the_usual_one():
+    usual = [["epochs", 2], ["learning_rate", 0.001], ["batch_size", 128], ["schedule", "cosine"]]
+    usual += [["optimizer", "adam"], ["weight_decay", 0.0]]
+
+    assert section(FineTuning(epochs=2)) == usual
+    assert section(FineTuning(epochs=2, precision="bfloat16")) == [*usual, ["precision", "bfloat16"]]

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from clearweight.exporter.compress.entropy_constrained import entropy_bits, quantize
+from clearweight.exporter.compress.rate_quantizer import entropy_bits, quantize
 from clearweight.exporter.rate_distortion import water_filling
 
 

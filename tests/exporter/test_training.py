@@ -1,6 +1,8 @@
 """The training loop: its schedules, its batches, its promises."""
 
+import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +10,13 @@ from torch import nn
 from torch.nn import functional
 
 from clearweight.exporter import StepError
+from clearweight.exporter.objective import (
+    Distillation,
+    DistillationConfig,
+    InputMatching,
+    InputMatchingConfig,
+    Objective,
+)
 from clearweight.exporter.training import FineTuning, Samples, epoch_batches, fit, learning_rate_factor
 
 
@@ -124,3 +133,26 @@ def test_a_loss_that_is_not_finite_stops_the_step(samples, runtime, tiny_model):
             runtime,
             what="prune",
         )
+
+
+def test_layers_compute_in_fewer_bits_while_weights_keep_theirs(samples, runtime):
+    seen = set()
+
+    def trained(precision):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 4))
+        model[0].register_forward_hook(lambda _module, _inputs, out: seen.add((precision, out.dtype)))
+        reference = copy.deepcopy(model)
+        model[0].weight.data *= 1.5
+        terms = [Distillation(DistillationConfig()), InputMatching(InputMatchingConfig())]
+        loss = partial(Objective(reference, terms).loss, model)
+        fit(model, samples, loss, FineTuning(epochs=2, batch_size=16, precision=precision), runtime, what="x")
+        return model
+
+    exact, narrow = trained("float32"), trained("bfloat16")
+
+    assert seen == {("float32", torch.float32), ("bfloat16", torch.bfloat16)}
+    assert all(p.dtype == torch.float32 for p in narrow.parameters())
+    for own, aim in zip(narrow.parameters(), exact.parameters(), strict=True):
+        torch.testing.assert_close(own, aim, atol=0.01, rtol=0.0)
+    assert any(not torch.equal(a, b) for a, b in zip(narrow.parameters(), exact.parameters(), strict=True))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -102,7 +103,14 @@ class Checkpoints:
 
 
 def section(model: Any) -> Any:
-    """Return a recipe section as JSON-like data for `checkpoint_key`."""
+    """Return a recipe section as JSON-like data for `checkpoint_key`.
+
+    A setting that a section's own dump leaves out (`exclude_if`: it came later, and has its usual value) is left out
+    here too, so that what was trained before it came is still found.
+    """
+    if isinstance(model, BaseModel):
+        said = model.model_dump(mode="json")
+        return [[name, section(value)] for name, value in model if name in said]
     if isinstance(model, Iterable) and not isinstance(model, str | dict):
         return [section(item) for item in model]
-    return model.model_dump(mode="json") if hasattr(model, "model_dump") else model
+    return model

@@ -107,7 +107,7 @@ def new_model(recipe: Recipe, seed: int) -> nn.Module:
 def _cross_entropy(
     forward: Callable[[Tensor], Tensor], inputs: Tensor, labels: Tensor, _draws: torch.Generator
 ) -> Tensor:
-    return functional.cross_entropy(forward(inputs), labels)
+    return functional.cross_entropy(forward(inputs).float(), labels)
 
 
 def train_reference(

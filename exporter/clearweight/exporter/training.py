@@ -1,4 +1,4 @@
-"""The training loop that every step shares: Fabric decides device, precision and processes, the objective the loss."""
+"""The training loop that every step shares: Fabric decides device and processes, the objective the loss."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Generator, Tensor, nn
 
 from clearweight.exporter.errors import StepError
@@ -28,6 +28,8 @@ class FineTuning(BaseModel):
     epochs : passes over the fitting split
     batch_size : global, over all processes
     schedule : ``cosine`` falls from ``learning_rate`` to 0; ``one_cycle`` rises to it over the first 30 % and falls
+    precision : what layers compute in; weights, and what the optimizer keeps, are float32 in either. Left out of what a
+        step says about itself where it is the usual one, so that finished work is found under the name that it has
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +39,7 @@ class FineTuning(BaseModel):
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
     optimizer: Literal["adam", "sgd"] = "adam"
     weight_decay: NonNegativeFloat = 0.0
+    precision: Literal["float32", "bfloat16"] = Field("float32", exclude_if=lambda value: value == "float32")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,11 @@ def _optimizer(model: nn.Module, config: FineTuning) -> torch.optim.Optimizer:
     return torch.optim.Adam(free, config.learning_rate, weight_decay=config.weight_decay)
 
 
+def _laid_out(inputs: Tensor, *, narrow: bool) -> Tensor:
+    """Return images with their channels last where training computes in fewer bits: kernels for those expect it."""
+    return inputs.contiguous(memory_format=torch.channels_last) if narrow and inputs.ndim == 4 else inputs
+
+
 def fit(
     model: nn.Module,
     samples: Samples,
@@ -146,6 +154,7 @@ def fit(
     inputs = samples.inputs.to(fabric.device)
     labels = samples.labels.to(fabric.device)
     steps = config.epochs * (len(samples) // config.batch_size)
+    narrow = config.precision == "bfloat16"
     step = 0
     for _ in range(config.epochs):
         for index in epoch_batches(
@@ -154,7 +163,8 @@ def fit(
             rate = config.learning_rate * learning_rate_factor(config.schedule, step, steps)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            value = loss(wrapped, inputs[index], labels[index], draws)
+            with torch.autocast(fabric.device.type, torch.bfloat16, enabled=narrow):
+                value = loss(wrapped, _laid_out(inputs[index], narrow=narrow), labels[index], draws)
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(value)
             if on_gradients is not None:

@@ -17,9 +17,10 @@ from clearweight.exporter.compress import (
     coded_tensors,
 )
 from clearweight.exporter.compress.constraint import value_of
-from clearweight.exporter.compress.entropy_constrained import (
+from clearweight.exporter.compress.rate_quantizer import (
     code_lengths,
     entropy_bits,
+    even_out,
     quantize,
     quantize_to_rate,
 )
@@ -186,7 +187,8 @@ def test_one_multiplier_spends_bits_where_they_are_worth_more():
     weight, importance = drawn(400, 0, seed=13)
     both = {"dear": weight, "cheap": weight.copy()}
 
-    found = quantize_to_rate(both, {"dear": 100 * importance, "cheap": importance}, 15, 1.5)
+    importances = {"dear": 100 * importance, "cheap": importance}
+    found, _ = quantize_to_rate(both, importances, 15, 1.5)
     bits = {name: entropy_bits(q.indices) / 400 for name, q in found.items()}
 
     assert bits["dear"] > bits["cheap"] + 1
@@ -253,7 +255,7 @@ def test_a_stage_holds_zeros_and_the_largest_values_while_the_others_train(bench
         stage_tune=FineTuning(epochs=2, batch_size=32),
     )
     step = EntropyConstrained(config)
-    before = step._quantized(tiny_model, bench)
+    before, *_ = step._quantized(tiny_model, bench)
     first = {n: value_of(tiny_model, n).detach().clone() for n in before}
 
     step._stage(tiny_model, bench, 0.5)
@@ -281,3 +283,17 @@ def test_a_stage_holds_zeros_and_the_largest_values_while_the_others_train(bench
 def test_stages_that_make_no_sense_are_refused(wrong, message):
     with pytest.raises(ValueError, match=message):
         EntropyConstrainedConfig(bits_per_weight=1.0, **wrong)
+
+
+def test_importance_can_be_evened_out_within_a_tensor_but_not_between_tensors(bench: Workbench, tiny_model):
+    def bits(evened):
+        model = copy.deepcopy(tiny_model)
+        EntropyConstrained(EntropyConstrainedConfig(bits_per_weight=1.5, evened=evened)).apply(model, bench)
+        return {t.name: entropy_bits(t.indices) for t in coded_tensors(model) if t.codebook is not None}
+
+    found = np.array([0.0, 1.0, 5.0])
+
+    assert even_out(found, 0.0).tolist() == [0.0, 1.0, 5.0]
+    assert even_out(found, 0.5).tolist() == [1.0, 1.5, 3.5]
+    assert even_out(found, 1.0).tolist() == [2.0, 2.0, 2.0]
+    assert bits(0.0) != bits(1.0)

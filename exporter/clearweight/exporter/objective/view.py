@@ -1,12 +1,13 @@
 """Evaluate one network on a batch: logits, and the gradients and features that the terms asked for."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from clearweight.exporter.errors import RecipeError
+from clearweight.exporter.objective.convolution import twice_differentiable_convolutions
 from clearweight.exporter.objective.term import Needs, View
 
 
@@ -63,8 +64,10 @@ def view(
     """
     if needs.input_gradient:
         inputs = inputs.detach().requires_grad_()
-    with _recorded(model, needs.features) as features:
-        logits = forward(inputs)
+    twice = keep_graph and (needs.input_gradient or needs.feature_gradients)
+    convolutions = twice_differentiable_convolutions() if twice else nullcontext()
+    with _recorded(model, needs.features) as features, convolutions:
+        logits = forward(inputs).to(inputs.dtype)
     sources = [inputs] if needs.input_gradient else []
     names = sorted(needs.features) if needs.feature_gradients else []
     sources += [features[name] for name in names]
