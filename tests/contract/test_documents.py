@@ -147,5 +147,22 @@ def test_no_entry_of_the_changelog_stands_there_twice():
     assert len(set(entries)) == len(entries)
 
 
+def test_every_test_that_the_threat_table_names_exists():
+    """A file by its name or its end; functions of a row in one of that row's files."""
+    everywhere = list((ROOT / "tests").rglob("test_*.py"))
+    rows = [
+        line for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines() if "test_" in line
+    ]
+
+    assert rows
+    for row in rows:
+        named = re.findall(r"`([\w/]*test_\w+\.py)", row)
+        found = [path for name in named for path in everywhere if path.as_posix().endswith(f"/{name}")]
+        assert all(any(path.as_posix().endswith(f"/{name}") for path in found) for name in named), row
+        text = "".join(path.read_text(encoding="utf-8") for path in found)
+        for function in re.findall(r"::(test_\w+)", row):
+            assert f"def {function}(" in text, function
+
+
 def test_contributing_stays_short():
     assert len((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) < 60
