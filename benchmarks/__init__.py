@@ -9,6 +9,7 @@ BENCHMARKS: dict[str, str] = {
     "drift_detection": "benchmarks.drift_detection",
     "explain_exact": "benchmarks.explain_exact",
     "explain_latency": "benchmarks.explain_latency",
+    "footprint": "benchmarks.footprint",
     "kernel_quantization": "benchmarks.kernel_quantization",
     "large_export": "benchmarks.large_export",
     "metrics_overhead": "benchmarks.metrics_overhead",
