@@ -178,6 +178,16 @@ def false_alarm_interval(model: Limited, source: Source, rng: np.random.Generato
     return max(steps - BURN_IN, 0) * CHAINS / max(found, 1) / RATE
 
 
+def alarms_in_order(model: Limited, seen: Scored) -> int:
+    """Count the alarms of one device that meets a stream once, as it is."""
+    bank, before, found = Bank(model, 1), False, 0
+    for row in range(len(seen.scores)):
+        (alarmed,) = bank.update(seen[row : row + 1])
+        found += bool(alarmed) and not before
+        before = bool(alarmed)
+    return found
+
+
 def delays(model: Limited, source: Source, rng: np.random.Generator, runs: int) -> NDArray[np.int64]:
     """Return the comparisons from a rise of the mean to the alarm, of many devices that were quiet before."""
     bank = Bank(model, runs)
@@ -312,7 +322,9 @@ def run(data: Path | None, *, quick: bool) -> Iterator[Row]:
             path = export(recipe, Path(out)).path
             shipped = Artifact.open(path).manifest.drift
             assert shipped is not None
-            stream = continued(compared(path, unseen(recipe)))
+            seen = compared(path, unseen(recipe))
+            stream = continued(seen)
+            yield Row(BENCH, case, "alarms_in_order", alarms_in_order(limited(shipped), seen), "alarms")
             yield from measure(case, [shipped], stream, alarms)
             for size, draws in sizes.items():
                 network = case.split("/")[0]

@@ -98,6 +98,17 @@ def test_the_guarded_spread_is_what_calibrations_of_that_size_find_at_most():
     assert spread[1] / spread[0] > 1 + GUARD * spread_error(centred, 400)
 
 
+def test_what_a_calibration_need_not_have_shown_may_lie_anywhere():
+    null = shipped(400)
+    guarded = score_null(null, rise=RISE, guard=GUARD)
+    drawn = streams(guarded)
+
+    # 400 samples miss an event of rate 0.0054 more often than one in twenty times.
+    assert 0.95**400 < 0.05 < (1 - 0.0054) ** 400
+    assert (drawn > 0.95 * guarded.clip).mean() == pytest.approx(event_rate_bound(0, 400), rel=0.2)
+    assert (streams(score_null(null, rise=RISE)) > 0.95 * guarded.clip).mean() < 1e-3
+
+
 def test_the_guarded_dependence_is_stronger_by_its_standard_error():
     null, marginal = shipped(400, rho=0.6), score_null(shipped(400), rise=RISE).marginal
     plain, guarded = (

@@ -3,8 +3,9 @@
 N calibration scores support a body and a tail up to about their maximum; beyond, the tail is exponential. How often a
 chart reaches its limit depends on mean, spread and dependence exponentially, and another calibration of the same size
 would have found others. So limits are solved twice: on the null as it was measured, and on a guarded one, whose mean,
-spread, tail and dependence are each moved to the quiet side by ``GUARD`` standard errors. The guarded one has to keep
-only the share ``HELD`` of the wanted interval: on large calibrations it decides nothing, on small ones everything.
+spread and dependence are each moved to the quiet side by ``GUARD`` standard errors, and whose rarest scores, which so
+many samples need not have shown, lie as far out as a score can count. The guarded one has to keep only the share
+``HELD`` of the wanted interval: on large calibrations it decides nothing, on small ones everything.
 """
 
 import math
@@ -111,13 +112,14 @@ def score_null(
     ----------
     rise : the rise of the mean that the charts are to find; single scores count up to two of it above the mean, or up
         to one scale of the tail beyond the calibrated maximum, whichever is more
-    guard : standard errors by which mean, spread, tail and dependence are moved up; negative ones move the mean alone
+    guard : standard errors by which mean, spread and dependence are moved up, and what was never seen counts as far
+        out as a score can; negative ones move the mean alone
     dependence : coefficients of the autoregression; None takes the shipped autocorrelations
     """
     samples = _defined(shipped)
     levels, quantiles = np.array(QUANTILE_LEVELS), np.array(shipped.quantiles, dtype=np.float64)
     top, unseen = float(quantiles[-1]), 1.0 / (samples + 1.0)
-    scale = tail_scale(shipped, max(guard, 0.0))
+    scale = tail_scale(shipped)
     body = np.interp(1.0 - SURVIVAL, levels * (1.0 - unseen), quantiles)
     beyond = top + scale * np.log(unseen / np.minimum(SURVIVAL, unseen))
     marginal = np.where(unseen > SURVIVAL, beyond, body)
@@ -126,11 +128,14 @@ def score_null(
         coefficients = shipped_dependence(shipped, marginal, max(guard, 0.0))
     wanted = shipped.mean + guard * mean_error(shipped, coefficients)
     clip = max(top + tail_scale(shipped, GUARD), shipped.mean + 2.0 * rise)
-    # Interpolated quantiles have not quite the mean of the scores, and limits are sensitive to it.
-    centred = marginal - float((marginal * WEIGHTS).sum())
     if guard > 0.0:
-        centred *= 1.0 + guard * spread_error(centred, samples / persistence(coefficients))
-    marginal = wanted + centred
+        centred = marginal - float((marginal * WEIGHTS).sum())
+        stretched = 1.0 + guard * spread_error(centred, samples / persistence(coefficients))
+        # What a calibration may have missed, by the bound on the rate of an event that it never met, can be anything.
+        missed = event_rate_bound(0.0, int(samples)) > SURVIVAL
+        marginal = np.where(missed, clip, marginal + (stretched - 1.0) * centred)
+    # Interpolated quantiles have not quite the mean of the scores, and limits are sensitive to it.
+    marginal = marginal + wanted - float((marginal * WEIGHTS).sum())
     return Null(np.minimum(marginal, clip), coefficients, clip)
 
 
