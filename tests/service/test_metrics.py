@@ -1,7 +1,9 @@
+import re
 import shutil
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -185,3 +187,22 @@ def test_a_model_without_a_fidelity_record_has_no_verdict(tmp_path):
         names = {name for name, _ in samples(opened.http)}
     assert "clearweight_fidelity_passed" not in names
     assert "clearweight_integrity_passed" in names
+
+
+def test_the_page_of_metrics_names_all_of_them_with_their_types_and_labels(watched):
+    """Each under the labels that its samples carry, where it has samples."""
+    use(watched)
+    served = watched.http.get("/metrics").text
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(clearweight_\w+)` \| (\w+) \| (.+?) \|", page, re.MULTILINE)
+
+    types = [line.split()[2:] for line in served.splitlines() if line.startswith("# TYPE clearweight_")]
+    assert sorted((name, kind) for name, kind, _ in rows) == sorted((name, kind) for name, kind in types)
+    carried = {
+        re.sub(r"_(bucket|count|sum)$", "", name): {key for key, _ in labels if key != "le"}
+        for name, labels in samples(watched.http)
+    }
+    for name, _, labels in rows:
+        assert set(re.findall(r"`(\w+)`", labels)) == carried.get(
+            name, set(re.findall(r"`(\w+)`", labels))
+        ), name
