@@ -97,7 +97,7 @@ def histogram(
 ) -> Metric:
     """Write counts up to each bound, and sums, by label values."""
     family = HistogramMetricFamily(name, text, labels=labels)
-    edges = [floatToGoString(bound) for bound in (*bounds, float("inf"))]
+    edges = [floatToGoString(bound) for bound in (*bounds, float("inf"))]  # type: ignore[no-untyped-call]
     for values, (counts, total) in found.items():
         family.add_metric(values, list(zip(edges, counts, strict=True)), total)
     return family

@@ -52,8 +52,8 @@ class Presentation:
 
     async def answer(self, call: Call, request: InferRequest) -> InferResponse:
         """Answer one request, as ``Dataplane.answer`` does, with what it wants beside numbers."""
-        encoded = any(tensor.datatype == ENCODED for tensor in request.inputs)
-        if not (encoded or request.classification or request.parameters.keys() & {CLASSIFICATION, PICTURE}):
+        encoded, asked = ENCODED in [tensor.datatype for tensor in request.inputs], request.parameters
+        if not (encoded or request.classification or CLASSIFICATION in asked or PICTURE in asked):
             return await self._plane.answer(call, request)
         slot = self._plane.engine.repository.slot(request.model, request.version)
         manifest = slot.serving().manifest

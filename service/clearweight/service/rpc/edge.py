@@ -101,11 +101,22 @@ class Edge(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # without types
         return refuse
 
     def _wrap(self, method: str, handler: Any) -> Any:
+        parse, answer, serialize = (
+            handler.request_deserializer,
+            handler.unary_unary,
+            handler.response_serializer,
+        )
+
         async def unary_unary(message: bytes, context: Any) -> bytes:
-            async with _Call(self, method, context) as call:
-                request = call.read(handler.request_deserializer, message)
-                reply = await handler.unary_unary(request, context)
-                return call.write(handler.response_serializer, reply)
+            call = _Call(self, method, context)
+            try:  # as ``async with`` would, for two coroutines less
+                call.enter()
+                reply = call.write(serialize, await answer(call.read(parse, message), context))
+            except BaseException as error:
+                await call.leave(error)
+                raise
+            call.close(_code(context))
+            return reply
 
         async def unary_stream(message: bytes, context: Any) -> None:
             async with _Call(self, method, context) as call:
@@ -138,7 +149,13 @@ class _Call:
         self._edge, self._method, self._context, self._route = edge, method, context, route or method
         self._received = self._sent = 0
 
-    async def __aenter__(self) -> Self:
+    def enter(self) -> None:
+        """Read who calls, and whether it may.
+
+        Raises
+        ------
+        UnauthenticatedError, ForbiddenError
+        """
         metadata = dict(self._context.invocation_metadata())
         request = RequestContext.arrive(
             _text(metadata.get("x-request-id")),
@@ -151,30 +168,37 @@ class _Call:
         self._context.set_trailing_metadata(
             (("x-request-id", request.request_id), ("traceparent", request.traceparent))
         )
+        self._edge.admit(self._method, _text(metadata.get("authorization")))
+
+    async def leave(self, error: BaseException) -> None:
+        """Answer a failure; one that is an answer already, or a cancellation, is only told of."""
+        if isinstance(error, grpc.aio.AbortError):
+            self.close(_code(self._context))
+        elif isinstance(error, Exception):
+            known = error if isinstance(error, ServiceError) else internal(error)
+            code = code_of(known)
+            self.close(code.name)
+            await self._context.abort(code, str(known))
+        else:
+            self.close("CANCELLED")
+
+    async def __aenter__(self) -> Self:
         try:
-            self._edge.admit(self._method, _text(metadata.get("authorization")))
+            self.enter()
         except ServiceError as error:
-            await self._refuse(error)
+            await self.leave(error)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, grpc.aio.AbortError):
-            self._close(_code(self._context))
-        elif isinstance(error, Exception):
-            await self._refuse(error)
+        if error is None:
+            self.close(_code(self._context))
         else:
-            self._close("CANCELLED")
+            await self.leave(error)
 
-    async def _refuse(self, error: Exception) -> None:
-        if not isinstance(error, ServiceError):
-            error = internal(error)
-        code = code_of(error)
-        self._close(code.name)
-        await self._context.abort(code, str(error))
-
-    def _close(self, status: str) -> None:
+    def close(self, status: str) -> None:
+        """Write the call's line in the log, and tell of its end."""
         failed = status in _OURS
         seconds = time.monotonic() - self._request.began
         sizes = (self._received, self._sent)

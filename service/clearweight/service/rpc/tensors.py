@@ -39,13 +39,13 @@ def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest
         Raw entries that do not match the inputs, raw together with typed contents, or a typed field that does not
         belong to the datatype.
     """
-    raws = request.raw_input_contents
-    if not request.inputs:
+    inputs, raws, outputs = request.inputs, request.raw_input_contents, request.outputs
+    if not inputs:
         raise InvalidRequestError("The request has no inputs, expected at least one tensor.")
-    if raws and len(raws) != len(request.inputs):
-        raise InvalidRequestError(f"There are {len(raws)} raw entries for {len(request.inputs)} inputs.")
+    if raws and len(raws) != len(inputs):
+        raise InvalidRequestError(f"There are {len(raws)} raw entries for {len(inputs)} inputs.")
     tensors = []
-    for index, entry in enumerate(request.inputs):
+    for index, entry in enumerate(inputs):
         kind = datatype(entry.datatype, f"Input {entry.name!r}")
         shape = check_shape(entry.name, list(entry.shape), limits)
         if raws:
@@ -59,10 +59,10 @@ def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest
         request.model_name,
         request.model_version or None,
         tuple(tensors),
-        tuple(output.name for output in request.outputs) or None,
+        tuple([output.name for output in outputs]) or None,
         decode_parameters(request.parameters),
         request.id or None,
-        _classification(request.outputs),
+        _classification(outputs) if outputs else {},
     )
 
 
