@@ -2,7 +2,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo serve test test-slow test-arm64 test-container test-deploy check format types lint imports proto docs clean
+.PHONY: setup demo serve test test-slow test-extras test-arm64 test-container test-deploy check format types lint imports proto docs clean
 
 setup: $(VENV)/.installed
 
@@ -25,6 +25,16 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+# Peers that `make setup` leaves out: zennit, without the torchvision whose classes it only names, and Ray.
+test-extras: setup $(VENV)/.extras
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile \
+	    tests/exporter/explain/test_rectifier.py tests/exporter/explain/test_relevance.py tests/exporter/test_ray_trials.py
+
+$(VENV)/.extras: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps zennit
+	touch $@
 
 # Root rights, debootstrap and qemu-user-static; prepares the root once.
 test-arm64: setup

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from clearweight.exporter.device_profile import DeviceProfile, read_profile
+from clearweight.exporter.device_profile import FAMILIES, DeviceProfile, read_profile
 from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.explain import build
 from clearweight.exporter.graph import session
@@ -27,7 +27,7 @@ def test_every_choice_of_the_network_is_timed_and_kept(profile_of):
     content = json.loads(out.read_text())
     assert content["machine"]["onnxruntime"]
     assert (content["threads"], content["batch"]) == (1, 1)
-    timed = {f"{f} {kind}" for f in ("convolution", "pooling", "mask") for kind in content[f]}
+    timed = {f"{f} {kind}" for f in FAMILIES for kind in content[f]}
     assert timed
     for line in found.stdout.splitlines()[:-1]:
         assert " ".join(line.split()[:2]) in timed

@@ -111,7 +111,8 @@ class Explainer:
 
     ``inputs`` are what the graph takes beside the model's own inputs and ``target``; ``explain_inputs`` makes them.
     ``steps`` is how many of them there are by default (path points, draws, masks), 1 for a single pass. ``settings``
-    are the numbers that the graph was built with. ``map_shape`` begins with -1, the batch.
+    are the numbers that the graph was built with. ``map_shape`` begins with -1, the batch. ``prepacked`` False says
+    that a runtime is faster if it leaves weights as they are when it loads the graph; None leaves it to the runtime.
     """
 
     file: str
@@ -129,6 +130,7 @@ class Explainer:
     map_shape: tuple[int, ...]
     completeness: bool
     verification: Verification
+    prepacked: bool | None = field(default=None, metadata=OPTIONAL)
 
 
 @dataclass(frozen=True)

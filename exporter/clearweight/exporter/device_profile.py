@@ -15,7 +15,7 @@ from clearweight.exporter.autodiff import COMMITTED, CostTable
 from clearweight.exporter.autodiff.cost import Costs
 from clearweight.exporter.errors import RecipeError
 
-FAMILIES = ("convolution", "pooling", "mask")
+FAMILIES = ("convolution", "pooling", "mask", "prepacking")
 
 
 class DeviceProfile(BaseModel):
@@ -25,8 +25,8 @@ class DeviceProfile(BaseModel):
     ----------
     machine : what it was measured on: processor, system, runtime
     threads, batch : how it was measured
-    convolution, pooling, mask : shape class -> kernel -> time relative to the first kernel; what is left out is as
-        committed
+    convolution, pooling, mask, prepacking : class -> kernel -> time relative to the first kernel; what is left out is
+        as committed
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,6 +37,7 @@ class DeviceProfile(BaseModel):
     convolution: Mapping[str, Mapping[str, PositiveFloat]] = {}
     pooling: Mapping[str, Mapping[str, PositiveFloat]] = {}
     mask: Mapping[str, Mapping[str, PositiveFloat]] = {}
+    prepacking: Mapping[str, Mapping[str, PositiveFloat]] = {}
 
     def costs(self) -> CostTable:
         """Return the committed table with what was measured in its place.

@@ -39,9 +39,9 @@ def run_both(recipe: Recipe, reference: Emitted, own: Emitted, inputs: NDArray[n
     """Run the default explainer of both networks over ``inputs``."""
     method, threads = recipe.default_explainer, recipe.threads
     whole, graph = reference.graphs[method], own.graphs[method]
-    aim = explained(session(whole.model, threads=threads), inputs, None, whole)
+    aim = explained(session(whole.model, threads=threads, prepacked=whole.prepacked), inputs, None, whole)
     target = aim.logits.argmax(1).astype(np.int64)
-    running = session(graph.model, threads=threads)
+    running = session(graph.model, threads=threads, prepacked=graph.prepacked)
     found = explained(running, inputs, target, graph)
     plain = explained(session_without_optimisation(graph.model, threads), inputs, target, graph)
     if not own.quantized:

@@ -14,7 +14,7 @@ import onnx
 
 from clearweight.exporter.autodiff import COMMITTED, CostTable
 from clearweight.exporter.device_profile import FAMILIES
-from clearweight.exporter.explain import build
+from clearweight.exporter.explain import ExplainGraph, build
 from clearweight.exporter.graph import session
 
 METHOD = "input_x_gradient"
@@ -57,10 +57,18 @@ def tune(
     for number, (family, kind) in enumerate(classes):
         told(f"{family} {kind}", number, len(classes))
         graphs = {
-            kernel: build(model, METHOD, costs=_with(costs, family, kind, kernel)).model
+            kernel: build(model, METHOD, costs=_with(costs, family, kind, kernel))
             for kernel in getattr(COMMITTED, family)[kind]
         }
-        if len({graph.SerializeToString(deterministic=True) for graph in graphs.values()}) == 1:
+        if (
+            len(
+                {
+                    (made.model.SerializeToString(deterministic=True), made.prepacked)
+                    for made in graphs.values()
+                }
+            )
+            == 1
+        ):
             continue
         choice = Choice(family, kind, _timed(graphs, threads=threads, batch=batch, seconds=seconds))
         found.append(choice)
@@ -77,10 +85,13 @@ def _with(costs: CostTable, family: str, kind: str, kernel: str) -> CostTable:
 
 
 def _timed(
-    graphs: Mapping[str, onnx.ModelProto], *, threads: int, batch: int, seconds: float
+    graphs: Mapping[str, ExplainGraph], *, threads: int, batch: int, seconds: float
 ) -> dict[str, float]:
     """Run graphs in turn on the same random inputs; median seconds of one run."""
-    running = {kernel: session(graph, threads=threads) for kernel, graph in graphs.items()}
+    running = {
+        kernel: session(made.model, threads=threads, prepacked=made.prepacked)
+        for kernel, made in graphs.items()
+    }
     source = next(entry for entry in next(iter(running.values())).get_inputs() if entry.name != "target")
     x = np.random.default_rng(0).random((batch, *source.shape[1:]), np.float32)
     feed = {source.name: x, "target": np.full(batch, -1, np.int64)}

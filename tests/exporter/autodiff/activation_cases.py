@@ -27,6 +27,14 @@ ACTIVATION_CASES = [
     Case("PRelu", (ANY, (4,)), sampler=away_from_zero, oracle=prelu),
     Case("PRelu", (ANY,), sampler=away_from_zero, weights={1: (3, 1)}, oracle=prelu),
     Case("ThresholdedRelu", (ANY,), sampler=away_from(1.0), oracle=thresholded(1.0)),
+    Case("Shrink", (ANY,), sampler=away_from(0.5, -0.5), oracle=lambda x: functional.hardshrink(x, 0.5)),
+    Case(
+        "Shrink",
+        (ANY,),
+        {"lambd": 0.3, "bias": 0.3},
+        sampler=away_from(0.3, -0.3),
+        oracle=lambda x: functional.softshrink(x, 0.3),
+    ),
     Case("ThresholdedRelu", (ANY,), {"alpha": -0.5}, away_from(-0.5), oracle=thresholded(-0.5)),
     Case("HardSigmoid", (ANY,), sampler=away_from(-2.5, 2.5), oracle=hard_sigmoid(0.2, 0.5)),
     Case(
@@ -77,6 +85,7 @@ KINKED = ((2, 30),)
 # Saturated values too: nothing may overflow where torch's formula does not.
 ACTIVATION_KINKS = [
     Case("PRelu", (*KINKED, (30,)), sampler=few_levels, oracle=functional.prelu),
+    Case("Shrink", KINKED, sampler=edges(0.5), oracle=lambda x: functional.hardshrink(x, 0.5)),
     Case("ThresholdedRelu", KINKED, sampler=edges(1.0), oracle=lambda x: functional.threshold(x, 1.0, 0.0)),
     Case(
         "HardSigmoid",

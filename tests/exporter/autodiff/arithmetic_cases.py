@@ -4,9 +4,17 @@ import numpy as np
 import torch
 
 from tests.exporter.autodiff.activation_cases import ROUGH
-from tests.exporter.autodiff.case import ANY, Case, away_from_zero, distinct, few_levels, positive
+from tests.exporter.autodiff.case import ANY, Case, away_from, away_from_zero, distinct, few_levels, positive
 
 CONDITION = np.array([[True, False, True, False], [False, False, True, True], [True, True, True, False]])
+
+
+def small(rng, shape):
+    return rng.uniform(-0.8, 0.8, size=shape)
+
+
+def above_one(rng, shape):
+    return rng.uniform(1.2, 3.0, size=shape)
 
 
 def power(n, sampler, **given):
@@ -25,13 +33,32 @@ ARITHMETIC_CASES = [
             ("Neg", torch.neg, positive),
             ("Sin", torch.sin, positive),
             ("Cos", torch.cos, positive),
+            ("Tan", torch.tan, small),
+            ("Asin", torch.asin, small),
+            ("Acos", torch.acos, small),
+            ("Atan", torch.atan, positive),
+            ("Sinh", torch.sinh, positive),
+            ("Cosh", torch.cosh, positive),
+            ("Asinh", torch.asinh, positive),
+            ("Acosh", torch.acosh, above_one),
+            ("Atanh", torch.atanh, small),
         )
     ),
     Case("Erf", (ANY,), oracle=torch.erf, **ROUGH),
     *(power(n, away_from_zero) for n in (1.0, 2.0, 3.0, -1.0, 4.0)),
     power(0.5, positive),
     power(-1.5, positive),
+    Case("Pow", (ANY,), settings={0: np.float64(2.0)}, oracle=lambda n: 2.0**n),
     Case("Pow", (ANY,), sampler=positive, weights={1: (4,)}, oracle=lambda x, n: x**n),
+    Case(
+        "Mod",
+        (ANY,),
+        {"fmod": 1},
+        sampler=away_from(0.0, 0.75, -0.75, 1.5, -1.5, 2.25, -2.25, 3.0, -3.0),
+        settings={1: np.float64(0.75)},
+        oracle=lambda x: torch.fmod(x, 0.75),
+    ),
+    Case("Mod", (ANY, ANY), {"fmod": 1}, sampler=positive, oracle=torch.fmod, free=((0, 0), (1, 0))),
     Case("Sum", (ANY, (4,), (3, 1)), oracle=lambda a, b, c: a + b + c),
     Case("Mean", (ANY, (4,), (3, 1)), oracle=lambda a, b, c: (a + b + c) / 3),
     *(

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from tests.exporter.autodiff.case import Case, ints
+from tests.exporter.autodiff.case import Case, distinct, ints
 
 EXPAND = [
     Case("Expand", ((2, 1, 4),), settings={1: ints(1, 3, 1)}, oracle=lambda x: x.expand(-1, 3, -1)),
@@ -119,6 +119,54 @@ def scattered(reduction):
 
 
 SCATTERED = [case for reduction in ("none", "add") for case in scattered(reduction)]
+RANKED = [
+    Case(
+        "TopK",
+        ((2, 5, 3),),
+        {"axis": 1, "largest": largest},
+        sampler=distinct,
+        settings={1: ints(2)},
+        oracle=lambda x, largest=largest: x.topk(2, 1, largest=bool(largest)).values,
+        places=1,
+    )
+    for largest in (1, 0)
+]
+REVERSED = [
+    Case(
+        "ReverseSequence",
+        ((3, 4, 2),),
+        {"batch_axis": 0, "time_axis": 1},
+        settings={1: ints(2, 4, 1)},
+        oracle=lambda x: torch.stack([x[0][[1, 0, 2, 3]], x[1].flip(0), x[2]]),
+        free=(),
+    )
+]
+UNPOOLED = [
+    Case(
+        "MaxUnpool",
+        ((1, 1, 2, 2),),
+        {"kernel_shape": [2, 2], "strides": [2, 2]},
+        settings={1: ints(1, 6, 8, 15).reshape(1, 1, 2, 2)},
+        oracle=lambda x: functional.max_unpool2d(x, torch.tensor([1, 6, 8, 15]).reshape(1, 1, 2, 2), 2),
+        free=(),
+    )
+]
+FOLDED = [
+    Case(
+        "Col2Im",
+        ((2, 8, 16),),
+        {"strides": [2, 1], "pads": [1, 0, 1, 0], "dilations": [1, 2]},
+        settings={1: ints(6, 6), 2: ints(2, 2)},
+        oracle=lambda x: functional.fold(x, (6, 6), 2, dilation=(1, 2), padding=(1, 0), stride=(2, 1)),
+        free=(),
+    ),
+    Case(
+        "Col2Im",
+        ((2, 8, 9),),
+        settings={1: ints(4, 4), 2: ints(2, 2)},
+        oracle=lambda x: functional.fold(x, (4, 4), 2),
+    ),
+]
 TRIANGLES = [
     Case("Trilu", ((2, 4, 5),), oracle=torch.triu),
     Case("Trilu", ((2, 4, 5),), {"upper": 0}, settings={1: np.array(-1)}, oracle=lambda x: torch.tril(x, -1)),
@@ -207,6 +255,21 @@ RESIZE = [
         oracle=interpolate("linear", align=False, size=10),
     ),
     resize(IMAGE, sizes=(2, 3, 1, 9), mode="linear", transform="align_corners"),
+    resize(
+        IMAGE,
+        scales=[1.0, 1.0, 2.0, 2.0],
+        mode="cubic",
+        transform="half_pixel",
+        oracle=lambda x: functional.interpolate(x, scale_factor=2.0, mode="bicubic"),
+    ),
+    resize(
+        IMAGE,
+        sizes=(2, 3, 7, 9),
+        mode="cubic",
+        transform="align_corners",
+        oracle=lambda x: functional.interpolate(x, (7, 9), mode="bicubic", align_corners=True),
+    ),
+    resize(IMAGE, scales=[1.0, 1.0, 1.7, 0.6], mode="cubic", transform="asymmetric", exclude_outside=1),
     resize(IMAGE, scales=[1.0, 1.0, 1.3, 2.6], mode="linear", transform="asymmetric"),
     resize(IMAGE, scales=[1.0, 1.0, 1.3, 2.6], mode="linear", transform="half_pixel_symmetric", opset=19),
     resize((2, 3, 4, 5, 2), sizes=(2, 3, 6, 5, 4), mode="linear", transform="half_pixel"),
@@ -238,6 +301,10 @@ ARRAY_CASES = [
     *GATHER,
     *ELEMENTS,
     *SCATTERED,
+    *FOLDED,
+    *RANKED,
+    *REVERSED,
+    *UNPOOLED,
     *TRIANGLES,
     *CUMULATIVE,
     *RESIZE,

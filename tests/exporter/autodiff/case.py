@@ -63,7 +63,7 @@ class Case:
     ``shapes`` are those of the float inputs that are differentiated, at the positions that ``settings`` (constants
     of the graph) and ``weights`` (parameters that are not differentiated) leave free. ``free`` names the (input,
     axis) pairs that the graph leaves open as ``N``. ``step`` is that of the central difference: larger where the
-    reference evaluator computes in single precision inside.
+    reference evaluator computes in single precision inside. ``places`` counts further outputs that are whole numbers.
     """
 
     op: str
@@ -78,6 +78,7 @@ class Case:
     opset: int = 18
     step: float = 1e-6
     outputs: int = 1
+    places: int = 0
 
     @property
     def key(self) -> OpKey:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from tests.exporter.autodiff.activation_cases import ACTIVATION_CASES, ACTIVATION_KINKS
 from tests.exporter.autodiff.arithmetic_cases import ARITHMETIC_CASES, TIES
 from tests.exporter.autodiff.array_cases import ARRAY_CASES
+from tests.exporter.autodiff.attention_cases import ATTENTION_CASES
 from tests.exporter.autodiff.case import (
     ANY,
     Case,
@@ -480,6 +481,7 @@ FAMILIES = [
     *ACTIVATION_CASES,
     *ARITHMETIC_CASES,
     *ARRAY_CASES,
+    *ATTENTION_CASES,
     *REDUCTION_CASES,
 ]
 CASES = [*FAMILIES, *other_versions(FAMILIES)]

@@ -3,6 +3,7 @@
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -31,7 +32,19 @@ def norm_of(order):
     return lambda x, axes, keepdims: torch.linalg.vector_norm(x, order, axes, keepdims)
 
 
+def product_of(x, axes, keepdims):
+    for axis in sorted((axis % x.ndim for axis in axes), reverse=True):
+        x = x.prod(axis, keepdims)
+    return x
+
+
+def some_zeros(rng, shape):
+    """No zero in some groups, one or two in others."""
+    return np.where(rng.random(shape) < 0.15, 0.0, away_from_zero(rng, shape))
+
+
 FUNCTIONS = {
+    "ReduceProd": (product_of, some_zeros),
     "ReduceMax": (torch.amax, distinct),
     "ReduceMin": (torch.amin, distinct),
     "ReduceL1": (norm_of(1), away_from_zero),

@@ -334,3 +334,23 @@ def test_the_same_model_gives_the_same_bytes():
 def test_differentiating_does_not_load_torch():
     program = "import sys, clearweight.exporter.autodiff; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_batch_keeps_its_name_on_the_way_back():
+    """A runtime keeps blocked layouts only across values whose shapes it can prove equal."""
+    nodes = [
+        ("Conv", ["x", "w1", "b1"], ["a"], {}),
+        ("Relu", ["a"], ["r"], {}),
+        ("GlobalAveragePool", ["r"], ["p"], {}),
+        ("Flatten", ["p"], ["y"], {}),
+    ]
+    vjp = vjp_model(model(nodes, {"x": ["N", 2, 5, 5]}, ["w1", "b1"]))
+    del vjp.graph.value_info[:]
+    known = onnx.shape_inference.infer_shapes(vjp).graph.value_info
+    behind = {entry.name: entry for entry in known if entry.name.startswith("backward.")}
+    maps = [entry for entry in behind.values() if len(entry.type.tensor_type.shape.dim) == 4]
+
+    assert maps
+    for entry in maps:
+        batch = entry.type.tensor_type.shape.dim[0]
+        assert batch.dim_param == "N" or batch.dim_value

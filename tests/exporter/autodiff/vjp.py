@@ -42,7 +42,8 @@ def forward_model(case: Case, weights: dict[int, np.ndarray]) -> onnx.ModelProto
         name = f"setting_{position}"
         nodes.append(helper.make_node("Constant", [], [name], value=onnx.numpy_helper.from_array(array)))
     outputs = output_names(case)
-    nodes.append(helper.make_node(case.op, names_of(case), outputs, "the_node", **case.attrs))
+    made = [*outputs, *(f"places_{index}" for index in range(case.places))]
+    nodes.append(helper.make_node(case.op, names_of(case), made, "the_node", **case.attrs))
     inputs = []
     for index, shape in enumerate(case.shapes):
         dims = ["N" if (index, axis) in case.free else size for axis, size in enumerate(shape)]

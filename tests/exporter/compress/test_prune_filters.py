@@ -8,7 +8,8 @@ from torch.func import functional_call
 
 from clearweight.exporter import ConstraintError
 from clearweight.exporter.compress import PruneFilters, PruneFiltersConfig, Workbench
-from clearweight.exporter.compress.constraint import coded_tensors, value_of
+from clearweight.exporter.compress.constraint import coded_tensors, put, value_of
+from clearweight.exporter.compress.low_rank import Separable, separated
 from clearweight.exporter.compress.prune_filters import (
     FilterSaliency,
     chunks,
@@ -203,3 +204,63 @@ def test_exactly_one_goal_is_given():
     for goal in ({}, {"keep": 0.5, "macs": 0.5}):
         with pytest.raises(ValueError, match="exactly one of keep and macs"):
             PruneFiltersConfig(**goal, fine_tune=TUNE)
+
+
+class Convolutions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(SHAPE[0], 16, 3), nn.Conv2d(16, 12, 3)
+        self.fc = nn.Linear(12, 4)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.second(torch.relu(self.first(x)))).mean((2, 3)))
+
+
+def factor(model, name):
+    value = value_of(model, name).detach()
+    put(model, name, Separable(*separated(value, torch.ones(len(value)), None, 0.7)))
+
+
+def test_channels_of_a_factored_weight_stay_and_what_ships_computes_the_same(runtime):
+    torch.manual_seed(3)
+    model, reference = Convolutions(), Convolutions().requires_grad_(requires_grad=False)
+    x = torch.rand(64, *SHAPE)
+    bench = Workbench(Samples(x, reference(x).argmax(1)), Objective(reference, [Task(TaskConfig())]), runtime)
+    factor(model, "second.weight")
+
+    config = PruneFiltersConfig(
+        keep=0.5, multiple=1, schedule="one_shot", criterion="magnitude", fine_tune=TUNE
+    )
+    step = PruneFilters(config)
+    step.apply(model, bench)
+    step.ensure(model)
+    model.eval()
+    made = restructure(model, to_onnx(model, x[:2]), coded_tensors(model))
+
+    shapes = {tensor.name: tensor.values.shape for tensor in made.tensors}
+    assert shapes["first.weight"][0] == 8
+    assert shapes["second.weight.vertical"][1] == 8
+    assert shapes["second.weight.horizontal"][0] == 12
+    found = session(made.model).run(None, {"input": x[:5].numpy()})[0]
+    np.testing.assert_allclose(found, model(x[:5]).detach(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_factored_weight_asked_for_by_name_is_refused(runtime):
+    torch.manual_seed(3)
+    model = Convolutions()
+    x = torch.rand(64, *SHAPE)
+    bench = Workbench(
+        Samples(x, torch.zeros(64, dtype=torch.long)), Objective(model, [Task(TaskConfig())]), runtime
+    )
+    factor(model, "second.weight")
+
+    def step(keep):
+        return PruneFilters(PruneFiltersConfig(keep=keep, fine_tune=TUNE))
+
+    with pytest.raises(
+        ConstraintError, match=r"'second\*' matches no layer.*factors in the place of second\.weight"
+    ):
+        step({"second*": 0.5}).apply(model, bench)
+    factor(model, "first.weight")
+    with pytest.raises(ConstraintError, match=r"no layer has channels.*first\.weight, second\.weight"):
+        step(0.5).apply(model, bench)

@@ -152,3 +152,27 @@ def test_a_value_whose_first_axis_is_not_the_batch_is_no_feature_map():
     (g,) = torch.autograd.grad(logits.gather(1, torch.as_tensor(target)[:, None]).sum(), a)
     expected = torch.relu((g.mean((2, 3), keepdim=True) * a).sum(1, keepdim=True)).detach()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+class Tokens(torch.nn.Module):
+    """Patches, one attention by heads over them, a mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = torch.nn.Conv2d(1, 8, 2, stride=2)
+        self.linear = torch.nn.Linear(8, 3)
+
+    def forward(self, x):
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        heads = tokens.unflatten(2, (2, 4)).transpose(1, 2)
+        mixed = (heads @ heads.transpose(2, 3)).softmax(-1) @ heads
+        return self.linear(mixed.transpose(1, 2).flatten(2).mean(1))
+
+
+def test_heads_of_tokens_are_no_feature_map():
+    model = to_onnx(Tokens().eval(), torch.zeros(2, 1, 8, 8))
+
+    graph = build(model, "gradcam")
+
+    assert graph.layer == "patches"
+    assert graph.map_shape == (-1, 1, 4, 4)

@@ -1,6 +1,7 @@
 """Sessions: planned for any number of rows, or for a fixed one."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ from clearweight.artifact import Artifact, WeightsReader, write_weights
 from clearweight.service import Engine, EngineOptions
 from clearweight.service.core.session import Session
 from clearweight.service.core.weights import OwnWeights
+from tests.service import artifacts
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4, 7])
@@ -65,3 +67,29 @@ def test_an_engine_with_a_fixed_batch_passes_its_tests_and_answers_alike(exporte
 
     np.testing.assert_allclose(own.map, expected.map, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(own.logits, expected.logits, rtol=1e-4, atol=1e-4)
+
+
+def test_weights_are_left_as_they_are_where_the_manifest_says_so(tmp_path, monkeypatch):
+    def stated(manifest):
+        left = replace(manifest.explainers["gradient"], prepacked=False)
+        return replace(manifest, explainers={**manifest.explainers, "gradient": left})
+
+    path = artifacts.write(tmp_path, change=stated)
+    net = artifacts.pruned(artifacts.network(), 0.2)
+    told = []
+    unchanged = OwnWeights.open
+
+    def spied(self, graph, options):
+        try:
+            told.append(options.get_session_config_entry("session.disable_prepacking"))
+        except RuntimeError:
+            told.append("0")
+        return unchanged(self, graph, options)
+
+    monkeypatch.setattr(OwnWeights, "open", spied)
+    x = artifacts.inputs(3)
+    with Engine(path, EngineOptions(all_explainers=True)) as engine:
+        found = engine.explain(x, method="gradient")
+
+    assert sorted(told) == ["0", "0", "1"]  # predict, input x gradient, gradient
+    np.testing.assert_allclose(found.map, net.explain(x, found.target, "gradient"), rtol=1e-4, atol=1e-5)

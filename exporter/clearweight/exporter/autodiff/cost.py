@@ -43,12 +43,29 @@ MASK_COST: Costs = MappingProxyType(
     {
         "relu": {"plain": 1.0, "scaled": 1.02},
         "clip": {"plain": 1.0, "scaled": 0.78},
-        "sum": {"plain": 1.0, "scaled": 0.97},  # the mean has a blocked kernel, the sum none
+        "sum": {"plain": 1.0, "scaled": 0.97},  # the mean has a blocked kernel, the sum none (ResNet-18)
+        "small_sum": {"plain": 1.0, "scaled": 1.03},  # ResNet-20, whose maps have 4096 to 16384 elements
+    }
+)
+
+# How a session holds the weights of products. Laid out anew when the graph is loaded they are faster to read in
+# batches, but a weight that forward and backward pass both read is then there twice, which a cache may not hold.
+PREPACKING_COST: Costs = MappingProxyType(
+    {
+        "dense": {
+            "packed": 1.0,
+            "plain": 0.95,
+        },  # LeNet-5, most of it one full layer: 0.85 at batch 1, 1.05 at 16
+        "other": {
+            "packed": 1.0,
+            "plain": 1.05,
+        },  # ViT-Ti 1.07, ResNet-20 1.1 at batch 16, no difference elsewhere
     }
 )
 
 _BLOCK = 16
 _LARGE_ELEMENTS = 8192
+_SMALL_SUM = 16384
 
 
 def convolution_class(channels_out: int, channels_in: int, kernel: Sequence[int], group: int) -> str:
@@ -81,11 +98,13 @@ class CostTable:
     pooling : class -> ``unpool`` (Indices and MaxUnpool) or ``match`` (compare strided slices)
     mask : class -> ``plain`` (element by element; ReduceSum) or ``scaled`` (behind a convolution that scales each
         channel; GlobalAveragePool)
+    prepacking : class -> ``packed`` (the runtime lays weights out anew when it loads the graph) or ``plain``
     """
 
     convolution: Costs
     pooling: Costs
     mask: Costs
+    prepacking: Costs
 
     def convolution_kernel(
         self, channels_out: int, channels_in: int, kernel: Sequence[int], group: int
@@ -97,9 +116,18 @@ class CostTable:
         """Choose how the gradient of a tiling max pooling is computed; ``sizes`` are those of one sample."""
         return _cheapest(self.pooling[pooling_class(sizes)])
 
+    def prepacks(self, *, dense: bool) -> bool:
+        """Tell whether a session should lay weights out anew; ``dense``: most are read by products of single rows."""
+        return _cheapest(self.prepacking["dense" if dense else "other"]) == "packed"
+
     def keeps_blocks(self, kind: str, shape: Sequence[object]) -> bool:
         """Tell whether a mask or a sum of this shape is computed in the blocked layout; ``kind`` is a class."""
         return keeps_blocks(shape) and _cheapest(self.mask[kind]) == "scaled"
+
+
+def sum_class(sizes: Sequence[int]) -> str:
+    """Name the shape class of a sum over space; ``sizes`` are those of one sample."""
+    return "small_sum" if prod(sizes) <= _SMALL_SUM else "sum"
 
 
 def pooling_class(sizes: Sequence[int]) -> str:
@@ -111,4 +139,4 @@ def _cheapest(costs: Mapping[str, float]) -> str:
     return min(costs, key=lambda kernel: costs[kernel])
 
 
-COMMITTED = CostTable(CONVOLUTION_COST, POOLING_COST, MASK_COST)
+COMMITTED = CostTable(CONVOLUTION_COST, POOLING_COST, MASK_COST, PREPACKING_COST)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from clearweight.exporter.autodiff.cost import COMMITTED, CostTable
+from clearweight.exporter.autodiff.cost import COMMITTED, CostTable, sum_class
 from clearweight.exporter.autodiff.errors import UnknownShapeError, UnsupportedOpError
 from clearweight.exporter.autodiff.graph import Graph
 from clearweight.exporter.autodiff.node import Node
@@ -117,10 +117,16 @@ class Emit:
         return self.op("Shape", value)
 
     def reshape(self, value: str, shape: Shape) -> str:
-        """Reshape to a shape with at most one dimension that is no number, which is then computed."""
-        if self.shape(value) == shape and None not in shape:
+        """Reshape to a shape with at most one dimension that is no number.
+
+        It is copied where it stays in its place (a runtime then knows that it is the same number, and keeps blocked
+        layouts across it), and computed elsewhere.
+        """
+        own = self.shape(value)
+        if own == shape and None not in shape:
             return value
-        sizes = [dim if isinstance(dim, int) else -1 for dim in shape]
+        copied = [at for at, dim in enumerate(shape) if isinstance(dim, str) and own[at : at + 1] == (dim,)]
+        sizes = [dim if isinstance(dim, int) else 0 if at in copied else -1 for at, dim in enumerate(shape)]
         return self.graph.narrow(self.op("Reshape", value, self.ints(sizes)), shape)
 
     def reshape_like(self, value: str, like: str) -> str:
@@ -270,7 +276,8 @@ class Emit:
         A mean has a kernel in the blocked layout, a sum has none.
         """
         shape = self.shape(value)
-        if not self.costs.keeps_blocks("sum", shape):
+        kind = sum_class([size for size in shape[1:] if isinstance(size, int)])
+        if not self.costs.keeps_blocks(kind, shape):
             return self.sum(value, range(2, len(shape)), keepdims=False), 1
         places = prod(self.sizes(value, range(2, len(shape)), "a sum over space"))
         return self.op("Flatten", self.op("GlobalAveragePool", value)), places

@@ -11,7 +11,6 @@ _INTEGER = (
     "it computes on integers; export the model with QuantizeLinear and DequantizeLinear round float operators, "
     "and the gradient passes straight through the roundings"
 )
-_ATTENTION = "export at an opset below 23, where attention is written as MatMul and Softmax"
 _SELECTION = "it selects or samples at run time, and the gradient to what it selects from is not taken"
 _SEQUENCE = "sequences and optional values carry no gradient here, only tensors do"
 
@@ -29,13 +28,11 @@ UNSUPPORTED: Mapping[str, str] = MappingProxyType(
         "MatMulInteger": _INTEGER,
         "QLinearConv": _INTEGER,
         "QLinearMatMul": _INTEGER,
-        "Attention": _ATTENTION,
         "Compress": _SELECTION,
         "GridSample": _SELECTION,
         "MaxRoiPool": _SELECTION,
         "NonMaxSuppression": _SELECTION,
         "RoiAlign": _SELECTION,
-        "TopK": _SELECTION,
         "Unique": _SELECTION,
         "ConcatFromSequence": _SEQUENCE,
         "OptionalGetElement": _SEQUENCE,

@@ -27,6 +27,7 @@ from clearweight.exporter.compress.allocation import kept_count
 from clearweight.exporter.compress.constraint import (
     Constraint,
     constraints_of,
+    factored,
     free_value,
     parameter_names,
     put,
@@ -103,11 +104,13 @@ class Layers:
     found : all channels
     families : names of the parameters that write them -> groups, each group in one family
     writers : parameter -> group of each index of its first axis
+    factored : parameters that an earlier step took apart; their factors decide what they write, and it stays whole
     """
 
     found: Channels
     families: Mapping[tuple[str, ...], tuple[int, ...]]
     writers: Mapping[str, NDArray[np.int64]]
+    factored: tuple[str, ...] = ()
 
 
 def layers_of(model: nn.Module, example: Tensor) -> Layers:
@@ -116,6 +119,11 @@ def layers_of(model: nn.Module, example: Tensor) -> Layers:
     Parameters
     ----------
     example : inputs, only their shape matters
+
+    Raises
+    ------
+    ConstraintError
+        There are none, because earlier steps took the weights apart that write them.
     """
     graph = to_onnx(model, example)
     found = channels(graph)
@@ -129,9 +137,21 @@ def layers_of(model: nn.Module, example: Tensor) -> Layers:
         for group in set(ids.tolist()) & harmless:
             names.setdefault(group, []).append(name)
     families: dict[tuple[str, ...], list[int]] = {}
+    apart = tuple(name for name in written if factored(model, name) is not None)
     for group in sorted(names):
-        families.setdefault(tuple(names[group]), []).append(group)
-    return Layers(found, {key: tuple(groups) for key, groups in families.items()}, written)
+        if not set(names[group]) & set(apart):
+            families.setdefault(tuple(names[group]), []).append(group)
+    if apart and not families:
+        raise ConstraintError(f"prune_filters: no layer has channels to prune.{_apart(apart)}")
+    writers = {name: ids for name, ids in written.items() if name not in apart}
+    return Layers(found, {key: tuple(groups) for key, groups in families.items()}, writers, apart)
+
+
+def _apart(names: Sequence[str]) -> str:
+    """Say which weights keep their channels because they are factors by now."""
+    if not names:
+        return ""
+    return f" An earlier step put factors in the place of {', '.join(names)}, whose channels stay."
 
 
 def _harmless(graph: onnx.ModelProto, found: Channels) -> frozenset[int]:
@@ -262,6 +282,7 @@ def shares_of(config: PruneFiltersConfig, layers: Layers) -> dict[tuple[str, ...
             known = ", ".join("+".join(family) for family in layers.families)
             raise ConstraintError(
                 f"prune_filters: the pattern {pattern!r} matches no layer with channels to prune. Layers: {known}."
+                f"{_apart(layers.factored)}"
             )
         for family in matched:
             shares.setdefault(family, share)

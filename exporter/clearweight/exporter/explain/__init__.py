@@ -37,6 +37,7 @@ from clearweight.exporter.explain.errors import (
     VerificationError,
 )
 from clearweight.exporter.explain.explain_graph import Choice, Explainer, ExplainGraph
+from clearweight.exporter.explain.prepacking import mostly_dense
 from clearweight.exporter.explain.unit import Unit
 from clearweight.exporter.explain.verification import verify
 
@@ -140,8 +141,10 @@ def build(
         outputs.append(COMPLETENESS_ERROR)
     shape = emit.shape(EXPLAIN)
     chosen_by = [] if classifier.chosen_by is None else [classifier.chosen_by]
+    written = emit.graph.model([*chosen_by, *explainer.inputs], outputs)
+    steps = made.steps or explainer.steps
     return ExplainGraph(
-        model=emit.graph.model([*chosen_by, *explainer.inputs], outputs),
+        model=written,
         method=method,
         resolution=explainer.resolution,
         layer=made.layer,
@@ -150,9 +153,10 @@ def build(
         units=explainer.units,
         baseline=explainer.baseline,
         inputs=explainer.inputs,
-        steps=made.steps or explainer.steps,
+        steps=steps,
         settings=dict(made.settings or choice.settings),
         completeness=made.completeness_error is not None,
         gradient_ste=emit.straight_through,
         unit=unit,
+        prepacked=costs.prepacks(dense=mostly_dense(written, rows=steps)),
     )

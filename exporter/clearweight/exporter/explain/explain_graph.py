@@ -40,6 +40,7 @@ class ExplainGraph:
     completeness : whether there is a ``completeness_error``
     gradient_ste : whether roundings on the way were passed straight through
     unit : the channel that is explained instead of a logit, None for a logit; then ``target`` is no input
+    prepacked : whether a session is faster with weights laid out anew when it loads the graph
     """
 
     model: onnx.ModelProto
@@ -56,6 +57,7 @@ class ExplainGraph:
     completeness: bool
     gradient_ste: bool = False
     unit: Unit | None = None
+    prepacked: bool = True
 
 
 @dataclass(frozen=True)

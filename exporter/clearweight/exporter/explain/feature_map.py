@@ -32,7 +32,8 @@ def feature_map(emit: Emit, classifier: Classifier, choice: Choice, method: str)
 def feature_maps(emit: Emit, classifier: Classifier) -> list[str]:
     """List the values between input and logits that have channels and more than one place, in order.
 
-    Their first axis is the batch, by its symbol: attention folds heads into it, and a map has no row for a head.
+    Their first axis is the batch, by its symbol: attention folds heads into it, and a map has no row for a head. Where
+    places are laid out in one row, as tokens, what follows is no map, whatever its axes.
     """
     batch, rank = emit.shape(classifier.x)[0], emit.rank(classifier.x)
     nodes = [node for node in emit.graph.nodes if node.key not in NON_DIFFERENTIABLE]
@@ -45,9 +46,11 @@ def feature_maps(emit: Emit, classifier: Classifier) -> list[str]:
     for node in nodes:
         if node.key.op_type not in _FEATURE_OPS and not any(name in derived for name in node.inputs):
             continue
-        derived.update(name for name in node.outputs if name)
         y = node.outputs[0]
         shape = emit.graph.type(y).shape
+        if shape is not None and len(shape) < rank:
+            continue
+        derived.update(name for name in node.outputs if name)
         if (
             y in needed
             and emit.graph.type(y).dtype.kind == "f"  # not the integers that a value is rounded to

@@ -27,6 +27,7 @@ def record(graph: ExplainGraph, verification: Verification) -> Explainer:
         map_shape=tuple(graph.map_shape),
         completeness=graph.completeness,
         verification=verification,
+        prepacked=None if graph.prepacked else False,
     )
 
 
@@ -46,4 +47,5 @@ def graph_of(record: Explainer, model: onnx.ModelProto) -> ExplainGraph:
         settings=record.settings,
         completeness=record.completeness,
         gradient_ste=record.gradient_ste,
+        prepacked=record.prepacked is not False,
     )

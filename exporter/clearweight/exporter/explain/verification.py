@@ -88,7 +88,7 @@ def verify(
     """
     if len(samples) < 2:
         raise ValueError(f"Got {len(samples)} samples, expected two or more: one cannot show a frozen map.")
-    running = session(graph.model)
+    running = session(graph.model, prepacked=graph.prepacked)
     source = next(e.name for e in model.graph.input if e.name in {i.name for i in running.get_inputs()})
     own_graph = _Graph(running, source)
     inputs = checking_inputs(graph, samples, np.roll(samples, 1, axis=0) / 2)

@@ -9,12 +9,12 @@ _ERRORS_ONLY = 3
 
 
 def session(
-    model: onnx.ModelProto | bytes, *, threads: int = 1, fixed_batch: int = 0
+    model: onnx.ModelProto | bytes, *, threads: int = 1, fixed_batch: int = 0, prepacked: bool = True
 ) -> ort.InferenceSession:
     """Open a self-contained model on the CPU.
 
-    With ``fixed_batch`` it is planned for that many rows alone. Telemetry is off, the order of summation is fixed and
-    worker threads do not spin while idle.
+    With ``fixed_batch`` it is planned for that many rows alone; ``prepacked`` False leaves weights as they are in the
+    file. Telemetry is off, the order of summation is fixed and worker threads do not spin while idle.
     """
     ort.disable_telemetry_events()
     options = ort.SessionOptions()
@@ -23,6 +23,8 @@ def session(
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     if fixed_batch:
         options.add_free_dimension_override_by_name(BATCH, fixed_batch)
+    if not prepacked:
+        options.add_session_config_entry("session.disable_prepacking", "1")
     options.use_deterministic_compute = True
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

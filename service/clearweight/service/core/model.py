@@ -113,9 +113,12 @@ class Model:
         except ArtifactError as error:
             raise LoadError(f"The weights of {self.name!r} cannot be read: {error}") from error
 
-    def _session(self, file: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Session:
+    def _session(
+        self, file: str, inputs: tuple[str, ...], outputs: tuple[str, ...], *, prepacked: bool = True
+    ) -> Session:
         try:
-            session = Session(self._artifact.graph(file), self._weights, self._threads, self._fixed_batch)
+            graph = self._artifact.graph(file)
+            session = Session(graph, self._weights, self._threads, self._fixed_batch, prepacked=prepacked)
         except Exception as error:  # onnxruntime raises a dozen unrelated classes
             raise LoadError(f"ONNX Runtime cannot load {file} of {self.name!r}: {error}") from error
         if set(session.inputs) != set(inputs) or not set(outputs) <= set(session.outputs):
@@ -134,7 +137,8 @@ class Model:
                     stated = self.manifest.explainers[method]
                     given = (*self.input_names, _TARGET, *stated.inputs)
                     returned = (_MAP, *self.output_names, *((_COMPLETENESS,) if stated.completeness else ()))
-                    session = self._session(stated.file, given, returned)
+                    packed = stated.prepacked is not False
+                    session = self._session(stated.file, given, returned, prepacked=packed)
                     found = _Explainer(session, returned, stated.completeness)
                     self._explainers[method] = found
         return found

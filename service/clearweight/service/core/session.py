@@ -41,14 +41,21 @@ class Session:
     batch : int
         Rows that the session is planned for, 0 for any number. With the number known, a runtime keeps masks and sums
         of the backward pass in the blocked layout of convolutions; other requests are run in pieces of this size.
+    prepacked : bool
+        Whether the runtime may lay weights out anew for its kernels. It is slower where a large one is read both forth
+        and back: two layouts of it take turns in the cache.
     """
 
-    def __init__(self, graph: bytes, weights: Weights, threads: int, batch: int = 0) -> None:
+    def __init__(
+        self, graph: bytes, weights: Weights, threads: int, batch: int = 0, *, prepacked: bool = True
+    ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if not prepacked:
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if batch:
             options.add_free_dimension_override_by_name(_BATCH, batch)
         self._batch = batch

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from clearweight.exporter.autodiff.op_key import DEFAULT_DOMAIN, OpKey
 from clearweight.exporter.autodiff.rules import (
     activation,
+    attention,
     convolution,
     einsum,
     elementwise,
@@ -24,6 +25,7 @@ from clearweight.exporter.autodiff.rules import (
     shape,
     slicing,
     softmax,
+    trigonometric,
 )
 from clearweight.exporter.autodiff.walker import EveryOutput, Rule
 
@@ -39,6 +41,7 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     # convolution
     ("Conv", (11, 22), convolution.conv_vjp),
     ("ConvTranspose", (11, 22), convolution.conv_transpose_vjp),
+    ("Col2Im", (18,), convolution.col2im_vjp),
     # elementwise
     ("Add", (14,), elementwise.add_vjp),
     ("Sub", (14,), elementwise.sub_vjp),
@@ -56,19 +59,34 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     ("Log", (13,), elementwise.log_vjp),
     ("Abs", (13,), elementwise.abs_vjp),
     ("Neg", (13,), elementwise.neg_vjp),
-    ("Sin", (7, 22), elementwise.sin_vjp),
-    ("Cos", (7, 22), elementwise.cos_vjp),
+    ("Mod", (13,), elementwise.mod_vjp),
     ("Erf", (13,), elementwise.erf_vjp),
     ("Identity", (16, 19, 21, 23, 24, 25), elementwise.identity_vjp),
     ("Dropout", (13, 22), elementwise.dropout_vjp),
     ("Cast", (13, 19, 21, 23, 24, 25), elementwise.cast_vjp),
     ("CastLike", (15, 19, 21, 23, 24, 25), elementwise.cast_vjp),
+    # trigonometric
+    ("Sin", (7, 22), trigonometric.sin_vjp),
+    ("Cos", (7, 22), trigonometric.cos_vjp),
+    ("Tan", (7, 22), trigonometric.tan_vjp),
+    ("Asin", (7, 22), trigonometric.asin_vjp),
+    ("Acos", (7, 22), trigonometric.acos_vjp),
+    ("Atan", (7, 22), trigonometric.atan_vjp),
+    ("Sinh", (9, 22), trigonometric.sinh_vjp),
+    ("Cosh", (9, 22), trigonometric.cosh_vjp),
+    ("Asinh", (9, 22), trigonometric.asinh_vjp),
+    ("Acosh", (9, 22), trigonometric.acosh_vjp),
+    ("Atanh", (9, 22), trigonometric.atanh_vjp),
+    # attention
+    ("Attention", (23, 24, 25), attention.attention_vjp),
+    ("RotaryEmbedding", (23,), attention.rotary_embedding_vjp),
     # activation
     ("Relu", (14,), activation.relu_vjp),
     ("LeakyRelu", (16,), activation.leaky_relu_vjp),
     ("PRelu", (16,), activation.prelu_vjp),
     ("ThresholdedRelu", (10, 22), activation.thresholded_relu_vjp),
     ("Clip", (13,), activation.clip_vjp),
+    ("Shrink", (9,), activation.shrink_vjp),
     ("Sigmoid", (13,), activation.sigmoid_vjp),
     ("Tanh", (13,), activation.tanh_vjp),
     ("HardSigmoid", (6, 22), activation.hard_sigmoid_vjp),
@@ -92,6 +110,7 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     ("LogSoftmax", (13,), softmax.log_softmax_vjp),
     # pooling
     ("MaxPool", (12, 22), pooling.max_pool_vjp),
+    ("MaxUnpool", (11, 22), pooling.max_unpool_vjp),
     ("AveragePool", (11, 19, 22), pooling.average_pool_vjp),
     ("GlobalAveragePool", (1, 22), reduction.global_average_pool_vjp),
     ("GlobalMaxPool", (1, 22), reduction.global_max_pool_vjp),
@@ -100,6 +119,7 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     ("ReduceMean", (13, 18), reduction.reduce_mean_vjp),
     ("ReduceMax", (13, 18, 20), reduction.reduce_extreme_vjp),
     ("ReduceMin", (13, 18, 20), reduction.reduce_extreme_vjp),
+    ("ReduceProd", (13, 18), reduction.reduce_prod_vjp),
     ("ReduceL1", (13, 18), reduction.reduce_l1_vjp),
     ("ReduceL2", (13, 18), reduction.reduce_l2_vjp),
     ("ReduceSumSquare", (13, 18), reduction.reduce_sum_square_vjp),
@@ -126,6 +146,8 @@ _TABLE: tuple[tuple[str, tuple[int, ...], Rule], ...] = (
     ("GatherND", (13,), indexing.gather_nd_vjp),
     ("ScatterElements", (16, 18), indexing.scatter_elements_vjp),
     ("ScatterND", (16, 18), indexing.scatter_nd_vjp),
+    ("TopK", (11, 24), indexing.top_k_vjp),
+    ("ReverseSequence", (10,), indexing.reverse_sequence_vjp),
     ("Trilu", (14,), indexing.trilu_vjp),
     ("CumSum", (14,), indexing.cum_sum_vjp),
     # quantization

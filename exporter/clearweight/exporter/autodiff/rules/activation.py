@@ -106,6 +106,13 @@ def _inside(emit: Emit, y: str, low: float, high: float) -> str | None:
     return emit.op("HardSigmoid", distance, alpha=-_STEEP, beta=reach * _STEEP)
 
 
+def shrink_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x + b where x < -l, x - b where x > l, 0 between;  dx = dy where |x| > l``; 0 at both bounds."""
+    (x,) = node.inputs
+    bound = emit.number(float(node.attributes.get("lambd", 0.5)), x)
+    return (emit.op("Mul", dy, emit.as_type_of(emit.op("Greater", emit.op("Abs", x), bound), dy)),)
+
+
 def sigmoid_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = 1 / (1 + exp(-x));  dx = dy y (1 - y)``."""
     y = node.outputs[0]

@@ -8,6 +8,8 @@ the cost table.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.walker import Gradients
@@ -155,6 +157,20 @@ def conv_transpose_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
         dx = emit.graph.narrow(dx, emit.shape(node.inputs[0]))
     db = _channel_sum(emit, dy) if node.wants(2) else None
     return (dx, None, db)[: len(node.inputs)]
+
+
+def col2im_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = columns laid over one another as blocks of an image;  dx = the blocks of dy as columns``.
+
+    A convolution with one kernel for each place of a block, which picks that place; channels are part of the batch.
+    """
+    block = np.asarray(emit.setting(node, 2), np.int64)
+    image = np.asarray(emit.setting(node, 1), np.int64)
+    picks = np.eye(int(block.prod())).reshape(-1, 1, *block)
+    single = emit.op("Reshape", dy, emit.ints([-1, 1, *image.tolist()]))
+    settings = {name: node.attributes.get(name) for name in ("strides", "dilations", "pads")}
+    columns = emit.op("Conv", single, emit.number(picks, dy), **settings)
+    return emit.reshape_like(columns, node.inputs[0]), None, None
 
 
 def _transposed_window(emit: Emit, node: Node) -> Window:

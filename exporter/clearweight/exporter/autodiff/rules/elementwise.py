@@ -63,10 +63,16 @@ def where_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
 
 
 def pow_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = x^n;  dx = dy n x^(n - 1)``."""
+    """``y = x^n;  dx = dy n x^(n - 1)``; or ``dn = dy y log(x)`` where x is a constant above zero."""
     x, exponent = node.inputs
     if node.wants(1):
-        emit.unsupported(node, "only the gradient to its base is defined, not to its exponent")
+        base = emit.known(x)
+        if base is None or not (np.asarray(base, np.float64) > 0).all():
+            emit.unsupported(
+                node, "the gradient to its exponent is defined for a constant base above zero alone"
+            )
+        rate = emit.number(np.log(np.asarray(base, np.float64)), exponent)
+        return None, emit.op("Mul", dy, emit.op("Mul", node.outputs[0], rate))
     array = emit.known(exponent)
     n = None if array is None or array.size != 1 else float(array.reshape(()))
     if n == 1:
@@ -81,6 +87,16 @@ def pow_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
         power = emit.as_type_of(exponent, x)
         slope = emit.op("Mul", emit.op("Pow", x, emit.op("Sub", power, emit.number(1, x))), power)
     return emit.op("Mul", dy, slope), None
+
+
+def mod_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = a - b n, n = a / b rounded towards zero;  da = dy,  db = -dy n``; the steps of n count as none."""
+    a, b = node.inputs
+    db = None
+    if node.wants(1):
+        whole = emit.op("Div", emit.op("Sub", a, node.outputs[0]), b)
+        db = emit.op("Neg", emit.op("Mul", dy, whole))
+    return dy, db
 
 
 def sqrt_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
@@ -113,16 +129,6 @@ def abs_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
 def neg_vjp(emit: Emit, _node: Node, dy: str) -> Gradients:
     """``y = -x;  dx = -dy``."""
     return (emit.op("Neg", dy),)
-
-
-def sin_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = sin(x);  dx = dy cos(x)``."""
-    return (emit.op("Mul", dy, emit.op("Cos", node.inputs[0])),)
-
-
-def cos_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = cos(x);  dx = -dy sin(x)``."""
-    return (emit.op("Neg", emit.op("Mul", dy, emit.op("Sin", node.inputs[0]))),)
 
 
 def erf_vjp(emit: Emit, node: Node, dy: str) -> Gradients:

@@ -96,6 +96,19 @@ def _adds(emit: Emit, node: Node) -> bool:
     return reduction == "add"
 
 
+def top_k_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = the k largest or smallest along an axis, i their places;  dx[i] = dy``, zero elsewhere."""
+    x = node.inputs[0]
+    axis = int(node.attributes.get("axis", -1))
+    dx = emit.op("ScatterElements", emit.zeros_like(x), emit.output(node, 1), dy, axis=axis)
+    return emit.graph.narrow(dx, emit.shape(x)), None
+
+
+def reverse_sequence_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x with the first steps of each row in reverse order;  dx = dy`` with them reversed again."""
+    return emit.op("ReverseSequence", dy, node.inputs[1], **node.attributes), None
+
+
 def trilu_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = the upper or lower triangle of x;  dx = the same triangle of dy``."""
     upper = int(node.attributes.get("upper", 1))

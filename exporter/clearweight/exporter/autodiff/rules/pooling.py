@@ -100,6 +100,12 @@ def _repeat(emit: Emit, pooled: str, x: str, window: Window) -> str:
     return emit.graph.narrow(repeated, emit.shape(x))
 
 
+def max_unpool_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = x put to the places i, zero elsewhere;  dx = dy[i]``."""
+    flat = emit.op("Reshape", dy, emit.ints([-1]))
+    return (emit.op("Gather", flat, node.inputs[1], axis=0), *(None for _ in node.inputs[1:]))
+
+
 def average_pool_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = mean of x over each window;  dx = dy / count added to every element of the window``.
 

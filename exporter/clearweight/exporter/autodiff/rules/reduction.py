@@ -50,6 +50,20 @@ def _shared(emit: Emit, node: Node, dy: str, axes: list[int]) -> str:
     return emit.op("Mul", mask, emit.op("Div", dy, emit.sum(mask, axes, keepdims=True)))
 
 
+def reduce_prod_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
+    """``y = product of x over axes;  dx = dy times the product of all others``, zeros or not."""
+    axes = _axes(emit, node)
+    (x, *given), opset_13 = node.inputs, node.attributes.get("axes")
+    zero = emit.equal(x, emit.number(0, x))
+    others = emit.op("Add", x, zero)  # a zero counts as one
+    product = emit.op("ReduceProd", others, *given, axes=opset_13, keepdims=1)
+    zeros = emit.sum(zero, axes, keepdims=True)
+    none, one = (emit.equal(zeros, emit.number(count, x)) for count in (0, 1))
+    seen = emit.op("Add", none, emit.op("Mul", one, zero))
+    share = emit.op("Mul", emit.op("Div", product, others), seen)
+    return _first(node, emit.op("Mul", share, _kept(emit, node, dy, axes)))
+
+
 def reduce_l1_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = sum of |x| over axes;  dx = dy sign(x)``; 0 at x = 0."""
     dy = _kept(emit, node, dy, _axes(emit, node))

@@ -16,7 +16,7 @@ Matrix = NDArray[np.float64]
 
 
 def resize_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
-    """``y = A x B^T, one interpolation matrix per axis;  dx = A^T dy B``; nearest and linear."""
+    """``y = A x B^T, one interpolation matrix per axis;  dx = A^T dy B``; nearest, linear and cubic."""
     x = node.inputs[0]
     rank = emit.rank(x)
     listed = node.attributes.get("axes", list(range(rank)))
@@ -65,8 +65,8 @@ def interpolation(emit: Emit, node: Node, size_in: int, size_out: int, scale: fl
     """Return the matrix of one axis, (size_out, size_in)."""
     attributes = node.attributes
     mode = str(attributes.get("mode", "nearest"))
-    if mode not in {"nearest", "linear"}:
-        emit.unsupported(node, f"mode is {mode!r}, expected 'nearest' or 'linear'")
+    if mode not in {"nearest", "linear", "cubic"}:
+        emit.unsupported(node, f"mode is {mode!r}, expected 'nearest', 'linear' or 'cubic'")
     if int(attributes.get("antialias", 0)) and scale < 1:
         emit.unsupported(node, "antialias is on")
     places = _source(emit, node, np.arange(size_out, dtype=np.float64), size_in, size_out, scale)
@@ -75,11 +75,26 @@ def interpolation(emit: Emit, node: Node, size_in: int, size_out: int, scale: fl
         return np.asarray(np.eye(size_in)[np.clip(picked, 0, size_in - 1)])
     lower = np.floor(places).astype(int)
     share = places - lower
+    if mode == "linear":
+        weights = {0: 1 - share, 1: share}
+    else:
+        steep = float(attributes.get("cubic_coeff_a", -0.75))
+        weights = {offset: _cubic(np.abs(offset - share), steep) for offset in (-1, 0, 1, 2)}
+    outside = bool(int(attributes.get("exclude_outside", 0)))
     matrix = np.zeros((size_out, size_in))
     rows = np.arange(size_out)
-    for offset, weight in ((0, 1 - share), (1, share)):
-        np.add.at(matrix, (rows, np.clip(lower + offset, 0, size_in - 1)), weight)
-    return matrix
+    for offset, weight in weights.items():
+        read = lower + offset
+        kept = np.where((read >= 0) & (read < size_in), weight, 0.0) if outside else weight
+        np.add.at(matrix, (rows, np.clip(read, 0, size_in - 1)), kept)
+    return matrix / matrix.sum(1, keepdims=True) if outside else matrix
+
+
+def _cubic(distance: Matrix, steep: float) -> Matrix:
+    """Weigh samples by their distance of less than 2 (Keys, IEEE ASSP 1981, equation 15)."""
+    near = ((steep + 2) * distance - (steep + 3)) * distance**2 + 1
+    far = ((distance - 5) * distance + 8) * distance * steep - 4 * steep
+    return np.where(distance <= 1, near, far)
 
 
 def _source(emit: Emit, node: Node, out: Matrix, size_in: int, size_out: int, scale: float) -> Matrix:

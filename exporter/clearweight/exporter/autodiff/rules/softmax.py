@@ -7,11 +7,14 @@ from clearweight.exporter.autodiff.walker import Gradients
 
 def softmax_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = softmax(x);  dx = y (dy - sum(dy y))`` along the axis."""
-    y = node.outputs[0]
-    axis = int(node.attributes.get("axis", -1))
+    return (softmax_pull_back(emit, node.outputs[0], dy, int(node.attributes.get("axis", -1))),)
+
+
+def softmax_pull_back(emit: Emit, y: str, dy: str, axis: int) -> str:
+    """Return the gradient to what became ``y`` by a softmax along an axis."""
     weighted = emit.op("Mul", dy, y)
     mean = emit.sum(weighted, [axis], keepdims=True)
-    return (emit.op("Sub", weighted, emit.op("Mul", y, mean)),)
+    return emit.op("Sub", weighted, emit.op("Mul", y, mean))
 
 
 def log_softmax_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
