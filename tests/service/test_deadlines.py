@@ -27,7 +27,7 @@ def held(models, monkeypatch):
 
 
 def hold(lane, monkeypatch):
-    gate, runs, inner = threading.Event(), [], lane._run
+    gate, runs, inner = threading.Event(), [], lane.crew.run
 
     def run(jobs, halt):
         runs.append(len(jobs))
@@ -36,7 +36,7 @@ def hold(lane, monkeypatch):
                 raise RuntimeError("terminated")
         return inner(jobs, halt)
 
-    monkeypatch.setattr(lane, "_run", run)
+    monkeypatch.setattr(lane.crew, "run", run)
     monkeypatch.setattr(lane, "_options", LaneOptions(inline_seconds=0.0))
     return gate, runs
 

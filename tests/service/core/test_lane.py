@@ -90,7 +90,7 @@ class Bench:
         """Wait until no thread runs anything."""
 
         def wait():
-            while self.lane._busy:
+            while not self.lane.crew.idle:
                 time.sleep(0.002)
 
         await asyncio.to_thread(wait)
@@ -265,6 +265,24 @@ def test_the_time_to_come_back_is_what_the_queue_takes_at_the_measured_rate():
             return refused.value.retry_after
 
         assert 0.7 < asyncio.run(drive()) < 3.0
+
+
+def test_a_lane_is_crowded_by_what_waits_and_what_is_about_to_come_in_but_never_while_idle():
+    with bench(queue=2, workers=1, max_batch=1) as found:
+
+        async def drive():
+            assert not found.lane.crowded("tiny", 100)
+            tasks = await found.start(Work())
+            await found.running()
+            assert not found.lane.crowded("tiny", 100)
+            tasks += await found.start(Work())
+            assert not found.lane.crowded("tiny", 0)
+            assert found.lane.crowded("tiny", 1)
+            assert not found.lane.crowded("another", 1)
+            found.gate.set()
+            await asyncio.gather(*tasks)
+
+        asyncio.run(drive())
 
 
 def test_no_room_to_wait_still_lets_a_free_thread_work():

@@ -76,7 +76,7 @@ def test_an_internal_failure_is_in_the_log_and_its_reference_in_the_answer(servi
     def explode(self, request):
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(service.plane.lanes["predict"], "_run", explode)
+    monkeypatch.setattr(service.plane.lanes["predict"].crew, "run", explode)
     text = refused(service.http.post(INFER, json=body()), 500)
     assert text.startswith("Internal error. Reference ")
     assert "secret" not in text

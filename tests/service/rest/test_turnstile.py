@@ -58,6 +58,30 @@ def test_there_is_room_until_there_is_none_and_again_when_one_leaves(service):
     assert turnstile.refusal(KEY, [], keep_alive=True) is None
 
 
+def test_what_enters_counts_as_waiting_until_its_task_has_begun(service, monkeypatch):
+    turnstile, lane = Turnstile(service.plane, Access()), service.plane.lanes["predict"]
+    monkeypatch.setattr(lane.crew, "waiting", lambda model: lane.capacity)  # and the free threads take some
+    for _ in range(lane.crew.free):
+        assert turnstile.refusal(KEY, [], keep_alive=True) is None
+        turnstile.enter(KEY)
+    assert turnstile.refusal(KEY, [], keep_alive=True) is not None
+    assert turnstile.refusal(("predict", "tiny", "10"), [], keep_alive=True) is not None  # the same queue
+    assert turnstile.refusal(("explain", "tiny", None), [], keep_alive=True) is None
+    turnstile.begin(KEY)
+    assert turnstile.refusal(KEY, [], keep_alive=True) is None
+
+
+def test_what_entered_and_began_leaves_nothing_behind(service):
+    turnstile = Turnstile(service.plane, Access())
+    for key in (KEY, ("predict", "tiny", "9")):
+        turnstile.enter(key)
+    for key in (KEY, ("predict", "tiny", "9")):
+        turnstile.begin(key)
+        turnstile.leave(key)
+    assert not turnstile._inside
+    assert not turnstile._entering
+
+
 def test_a_refusal_is_an_answer_like_every_other(service, crowded, log):
     before = counted(service, "clearweight_requests_rejected_total", reason="queue_full")
     labels = {"model": "tiny", "version": "10", "verb": "predict", "protocol": "rest", "code": "429"}

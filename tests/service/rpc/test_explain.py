@@ -86,7 +86,7 @@ def test_a_stream_does_not_wait_for_its_end_before_it_answers(stub):
 def test_a_cancelled_stream_computes_no_more(stub, service, monkeypatch):
     served, begun = [], threading.Event()
     lane = service.plane.lanes["explain"]
-    work = lane._run
+    work = lane.crew.run
 
     def slow(jobs, halt):
         served.extend(job.identifier for job in jobs)
@@ -94,7 +94,7 @@ def test_a_cancelled_stream_computes_no_more(stub, service, monkeypatch):
         time.sleep(0.1)
         return work(jobs, halt)
 
-    monkeypatch.setattr(lane, "_run", slow)
+    monkeypatch.setattr(lane.crew, "run", slow)
     monkeypatch.setattr(lane, "_options", LaneOptions(inline_seconds=0.0))  # not where the event loop stands
     replies = stub.ExplainStream(request(id=str(index)) for index in range(200))
     assert begun.wait(60)

@@ -212,7 +212,7 @@ def test_a_draining_or_failed_service_is_unavailable(stub, service):
 
 
 def test_an_internal_failure_shows_a_reference_only(stub, service, monkeypatch, caplog):
-    monkeypatch.setattr(service.plane.lanes["predict"], "_run", lambda *_: 1 / 0)
+    monkeypatch.setattr(service.plane.lanes["predict"].crew, "run", lambda *_: 1 / 0)
 
     text = fails(lambda: stub.ModelInfer(request()), grpc.StatusCode.INTERNAL)
 
