@@ -1,3 +1,4 @@
+import os
 from dataclasses import fields, replace
 
 import pytest
@@ -7,6 +8,18 @@ from clearweight.service import EngineOptions, Limits
 from clearweight.service.core.dataplane import PlaneOptions
 from clearweight.service.core.lane import LaneOptions
 from clearweight.service.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+
+
+@pytest.mark.parametrize(("cores", "predict", "explain"), [(1, 1, 1), (2, 2, 2), (4, 2, 3)])
+def test_no_lane_has_more_threads_than_there_are_cores(monkeypatch, tmp_path, cores, predict, explain):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    found = Settings(models=tmp_path, explain_workers=3).plane()
+    assert (found.predict.workers, found.explain.workers) == (predict, explain)
 
 
 def test_the_environment_sets_and_an_argument_wins(monkeypatch, tmp_path):

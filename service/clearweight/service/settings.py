@@ -1,5 +1,6 @@
 """Settings of the server, from arguments and from the environment (prefix ``CLEARWEIGHT_``)."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -50,13 +51,13 @@ class Settings(BaseSettings):
     all_explainers: bool = False
     """Open every explainer at load; else all but the default one at their first use."""
     predict_workers: int = Field(default=2, ge=1)
-    """Predict runs at a time."""
+    """Predict runs at a time, as far as there are cores for them."""
     predict_queue: int = Field(default=64, ge=0)
     """Predict requests of one model that may wait; one more is refused with 429."""
     predict_queue_timeout: float = Field(default=5.0, gt=0.0)
     """Seconds that one may wait for a thread; then it is refused with 429, and never computed."""
     explain_workers: int = Field(default=1, ge=1)
-    """Explain runs at a time."""
+    """Explain runs at a time, as far as there are cores for them."""
     explain_queue: int = Field(default=16, ge=0)
     """Explain requests of one model that may wait."""
     explain_queue_timeout: float = Field(default=30.0, gt=0.0)
@@ -286,10 +287,17 @@ class Settings(BaseSettings):
 
     def _lane(self, workers: int, queue: int, seconds: float) -> LaneOptions:
         return LaneOptions(
-            workers=workers,
+            workers=min(workers, _cores()),  # threads that share a core only keep it from the event loop
             queue=queue,
             queue_seconds=seconds,
             max_batch=self.max_batch,
             max_delay=self.max_delay_ms / 1e3,
             inline_seconds=self.inline_seconds,
         )
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
