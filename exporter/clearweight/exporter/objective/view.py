@@ -62,7 +62,8 @@ def view(
     target : (n,) int64, the explained class; None takes this network's own top class
     keep_graph : keep the graph of the gradients, so that a loss of them can be differentiated again
     """
-    if needs.input_gradient:
+    if needs.input_gradient or needs.feature_gradients:
+        # A frozen reference has no parameter that asks for gradients: without this its features have none.
         inputs = inputs.detach().requires_grad_()
     twice = keep_graph and (needs.input_gradient or needs.feature_gradients)
     convolutions = twice_differentiable_convolutions() if twice else nullcontext()
