@@ -41,7 +41,12 @@ def test_a_reference_is_found_when_it_is_named(tmp_path):
         find_artifacts(tmp_path)
 
 
-def test_an_empty_or_missing_folder_is_an_error(tmp_path):
-    for place in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(NotAnArtifactError):
+def test_an_empty_or_missing_folder_and_a_file_are_told_apart(tmp_path):
+    file = tmp_path / "sub" / "model.onnx"
+    file.parent.mkdir()
+    file.touch()
+    cases = {tmp_path: "No artifact below", tmp_path / "nowhere": "There is no folder", file: "explain-check"}
+
+    for place, says in cases.items():
+        with pytest.raises(NotAnArtifactError, match=says):
             find_artifacts(place)

@@ -19,8 +19,13 @@ def find_artifacts(root: Path | str) -> list[Path]:
         ``root`` is not a directory, or there is none below it.
     """
     top = Path(root)
+    if not top.exists():
+        raise NotAnArtifactError(f"There is no folder {top}.")
     if not top.is_dir():
-        raise NotAnArtifactError(f"{top} is not a directory.")
+        raise NotAnArtifactError(
+            f"{top} is a file, expected the folder of an artifact, OUT/NAME/VERSION, or one above it. "
+            "`clearweight explain` and `explain-check` take ONNX files."
+        )
     if (top / MANIFEST).is_file():
         return [top]
     versions = _versions(top)
