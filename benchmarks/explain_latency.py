@@ -137,7 +137,7 @@ def _nodes(subject: Subject, graph: ExplainGraph, batch: int, *, quick: bool) ->
     """Account for the time of a graph by part, by operator and by its slowest nodes."""
     inputs = subject.inputs(batch)
     extra = _extra(graph, inputs[0].shape)
-    seconds = 1.0 if quick else 3.0
+    seconds = 1.0 if quick else 2.0
     plain = node_times(subject.predict, [{"input": x} for x in inputs], threads=1, seconds=seconds)
     found = node_times(
         graph.model,
@@ -211,7 +211,7 @@ def _against_peers(
             "captum": by_captum,
         },
         inputs,
-        seconds=2.0 if quick else 5.0,
+        seconds=1.5 if quick else 3.0,
         clock=_clock(threads),
     )
     values = _over_predict(rounds)
@@ -221,7 +221,7 @@ def _against_peers(
         "ratio",
     )
     if threads == 1:
-        peaks = _peaks(subject, graph, batch, repeats=1 if quick else 3)
+        peaks = _peaks(subject, graph, batch)
         values["explain_peak_over_predict_peak"] = (peaks["explain"] / peaks["predict"], "ratio")
     yield from _rows(_case(subject, threads, batch, graph.method), values)
 
@@ -231,7 +231,7 @@ def _alone(subject: Subject, graph: ExplainGraph, threads: int, batch: int, *, q
     rounds = take_turns(
         {"predict": _predictor(subject, threads), "explain": _explainer(graph, threads, batch)},
         subject.inputs(batch),
-        seconds=2.0 if quick else 5.0,
+        seconds=1.5 if quick else 3.0,
         clock=_clock(threads),
     )
     yield from _rows(_case(subject, threads, batch, graph.method), _over_predict(rounds))
@@ -251,7 +251,7 @@ def _path(subject: Subject, graph: ExplainGraph, threads: int, *, quick: bool) -
             "predict": _predictor(subject, threads),
         },
         inputs,
-        seconds=2.0 if quick else 5.0,
+        seconds=1.5 if quick else 3.0,
         clock=_clock(threads),
     )
     values = _over_predict(rounds)
@@ -274,15 +274,14 @@ def _rows(case: str, values: dict[str, tuple[float, str]]) -> Iterator[Row]:
         yield Row("explain_latency", case, metric, value, unit)
 
 
-def _peaks(subject: Subject, graph: ExplainGraph, batch: int, *, repeats: int) -> dict[str, float]:
-    """Return the memory that predict and explain need to load and run, bytes, medians."""
+def _peaks(subject: Subject, graph: ExplainGraph, batch: int) -> dict[str, int]:
+    """Return the memory that predict and explain need to load and run, bytes."""
     found = {}
     with TemporaryDirectory() as folder:
         for key, model in (("predict", subject.predict), ("explain", graph.model)):
             path = Path(folder) / f"{key}.onnx"
             path.write_bytes(model.SerializeToString())
-            shape = (batch, *subject.shape)
-            found[key] = float(np.median([peak_increment(path, shape) for _ in range(repeats)]))
+            found[key] = peak_increment(path, (batch, *subject.shape))
     return found
 
 
