@@ -88,11 +88,28 @@ def ask(process: subprocess.Popen[str], load: Load) -> Measured:
     return Measured(**tell(process, json.dumps(asdict(load))))
 
 
+def charged(client: subprocess.Popen[str], pid: int, load: Load) -> Measured:
+    """Let a load drive the server of this process, and read what a request costs it.
+
+    Processor time hardly depends on what else the machine does, where speed and latency do.
+    """
+    before = cpu_seconds(pid)
+    found = ask(client, load)
+    spent = cpu_seconds(pid) - before
+    return replace(found, cpu_us=1e6 * spent / max(1.0, found.requests_per_second * load.seconds))
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process's threads."""
+    stats = Path(f"/proc/{pid}/task").glob("*/schedstat")
+    return sum(int(stat.read_text().split()[0]) for stat in stats) / 1e9
+
+
 def turn(client: subprocess.Popen[str], pid: int, load: Load) -> Measured:
     """Wake a paused server, warm it up, measure it, pause it again."""
     resume(pid)
     ask(client, replace(load, seconds=_WARM_S))
-    found = ask(client, load)
+    found = charged(client, pid, load)
     pause(pid)
     return found
 
