@@ -1,8 +1,8 @@
 """Requests per second of the service over those of bare handlers on the same session.
 
 Server and load generator pinned to one core each, short rounds of ours and the floor in turn, medians. ``over_floor``
-is our requests per second divided by the floor's; ``cpu_over_floor`` is the floor's processor time per request divided by
-ours, which says the same of an idle machine and hardly moves on a busy one.
+is our requests per second divided by the floor's; ``cpu_over_floor`` is the floor's processor time per request divided
+by ours, which says the same of an idle machine and hardly moves on a busy one.
 """
 
 import tempfile
