@@ -1,8 +1,9 @@
-"""What the image installs from elsewhere: the requirements of the service, one per line, read from pyproject.toml."""
+"""What the image installs from elsewhere, one per line, read from pyproject.toml: all that a setting can ask for."""
 
 import sys
 import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))["project"]
-sys.stdout.write("\n".join([*project["dependencies"], *project["optional-dependencies"]["service"]]) + "\n")
+extras = [line for extra in ("service", "sign", "tracing") for line in project["optional-dependencies"][extra]]
+sys.stdout.write("\n".join([*project["dependencies"], *extras]) + "\n")

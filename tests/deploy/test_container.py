@@ -136,6 +136,16 @@ def test_neither_torch_nor_the_exporter_nor_pip_is_in_the_image(container):
     )
 
 
+def test_the_image_holds_what_settings_can_ask_for(container):
+    """`require_signature` checks with cryptography, `tracing_endpoint` sends by OpenTelemetry."""
+    script = (
+        "from cryptography.hazmat.primitives.asymmetric import ed25519; "
+        "from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter; print('both')"
+    )
+
+    assert container.exec("python", "-c", script).stdout == "both\n"
+
+
 def test_it_stays_within_its_memory_limit(container):
     limits = container.exec(
         "sh",
