@@ -61,7 +61,7 @@ NETWORKS = {
         explained=200,
         recipes=("deep_compression", "attribution_17x_unmatched", "attribution_17x"),
         seeds=(0,),
-        another=Another("benchmarks.networks:resnet_32", "cifar10-resnets/resnet32.npz", epochs=2),
+        another=Another("benchmarks.networks:resnet_32", "cifar10-resnets/resnet32.npz", epochs=1),
     ),
 }
 
