@@ -31,14 +31,16 @@ CODERS: tuple[Coder, ...] = ("huffman", "range")
 REPEATS = 7
 
 
-def run(data: Path | None, *, quick: bool) -> Iterable[Row]:
-    """Pack every network of `compression` with either coder."""
-    for file in dict.fromkeys(subject.file for subject in NETWORKS.values()):
+def run(
+    data: Path | None, *, quick: bool, networks: Sequence[str] = ("lenet_300_100", "lenet_5", "ecg_1d")
+) -> Iterable[Row]:
+    """Pack networks of `compression` with either coder."""
+    for file in dict.fromkeys(NETWORKS[name].file for name in networks):
         if data is None or not (data / file).is_file():
             raise MissingDataError(f"packing needs {file} under --data, looked for it in {data}.")
     kept = Checkpoints(WORK / "checkpoints")
-    for network, subject in NETWORKS.items():
-        for name in subject.recipes:
+    for network in networks:
+        for name in NETWORKS[network].recipes:
             prepared = prepare(recipe_of(name, Task(network, 0, data, quick)), silent, kept)
             yield from packed_rows(f"{network}/{name}", coded_tensors(compress(prepared)))
 
