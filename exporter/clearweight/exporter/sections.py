@@ -90,7 +90,7 @@ class PreprocessingSection(Section):
     mean: tuple[float, ...] = ()
     std: tuple[PositiveFloat, ...] = ()
     resize: Literal["stretch", "crop"] | None = None
-    white: PositiveFloat | None = Field(None, exclude_if=lambda value: value is None)
+    white: PositiveFloat | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 class DataSection(Section):

@@ -39,7 +39,9 @@ class FineTuning(BaseModel):
     schedule: Literal["constant", "cosine", "one_cycle"] = "cosine"
     optimizer: Literal["adam", "sgd"] = "adam"
     weight_decay: NonNegativeFloat = 0.0
-    precision: Literal["float32", "bfloat16"] = Field("float32", exclude_if=lambda value: value == "float32")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", exclude_if=lambda value: value == "float32"
+    )
 
 
 @dataclass(frozen=True)

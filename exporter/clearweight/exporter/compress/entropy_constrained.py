@@ -82,7 +82,7 @@ class EntropyConstrainedConfig(BaseModel):
     evened: float = Field(default=0.0, ge=0.0, le=1.0, exclude_if=lambda value: value == 0.0)
     stages: tuple[Share, ...] = ()
     stage_tune: FineTuning | None = None
-    straight_through: FineTuning | None = Field(None, exclude_if=lambda value: value is None)
+    straight_through: FineTuning | None = Field(default=None, exclude_if=lambda value: value is None)
     fine_tune: FineTuning | None = None
 
     @model_validator(mode="after")
