@@ -64,18 +64,19 @@ def test_a_use_that_its_rule_does_not_cover_is_in_the_way_too(checked):
 
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["fine"], "conv"),
-        helper.make_node("Resize", ["fine", "", "twice"], ["wide"], "enlarge", mode="cubic"),
-        helper.make_node("AveragePool", ["wide"], ["features"], "pool", kernel_shape=[2, 2], strides=[2, 2]),
+        helper.make_node("Resize", ["fine", "", "half"], ["small"], "shrink", mode="linear", antialias=1),
+        helper.make_node("Resize", ["small", "", "twice"], ["features"], "enlarge", mode="nearest"),
         *onnx_files.LAYERS[1:],
     ]
-    weights = onnx_files.WEIGHTS | {"twice": np.array([1, 1, 2, 2], np.float32)}
+    scales = {"half": np.array([1, 1, 0.5, 0.5], np.float32), "twice": np.array([1, 1, 2, 2], np.float32)}
+    weights = onnx_files.WEIGHTS | scales
 
-    code, found = checked(onnx_files.model(nodes, weights=weights))
+    code, found = checked(onnx_files.model(nodes, weights=weights, opset=18))
 
     assert code == 1
     (obstacle,) = found["obstacles"]
     assert obstacle["operator"].startswith("Resize")
-    assert "cubic" in obstacle["reason"]
+    assert "antialias" in obstacle["reason"]
 
 
 def test_what_stops_every_gradient_is_named(checked):
