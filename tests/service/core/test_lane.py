@@ -113,6 +113,8 @@ def test_small_work_runs_where_it_stands_and_large_work_in_a_thread():
         asyncio.run(found.lane.answer(Work(seconds=0.6)))
 
     assert [thread == threading.get_ident() for thread in found.threads] == [True, False]
+    # Both count: what did not wait is a wait of nothing.
+    assert found.seen.waits == 2
 
 
 def test_an_event_loop_that_is_behind_computes_nothing_and_counts_as_a_queue():
