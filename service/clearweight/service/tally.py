@@ -37,19 +37,16 @@ class Tally:
         """Take one observation; safe from several threads."""
         self._new.append(value)
         if len(self._new) >= _MANY:
-            self._count()
+            self.read()
 
-    def _count(self) -> None:
+    def read(self) -> tuple[list[int], float]:
+        """Count what is new; return observations at or below each bound, the last of all, and their sum."""
         with self._counting:
             values = [self._new.popleft() for _ in range(len(self._new))]
             buckets = np.searchsorted(self._bounds, values)
             self._counts += np.bincount(buckets, minlength=len(self._counts))
             self._sum += float(np.sum(values))
-
-    def read(self) -> tuple[list[int], float]:
-        """Return observations at or below each bound, the last of all; and their sum."""
-        self._count()
-        return np.cumsum(self._counts).tolist(), self._sum
+            return np.cumsum(self._counts).tolist(), self._sum
 
 
 class Tallies(Collector):
