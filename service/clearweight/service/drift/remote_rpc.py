@@ -11,8 +11,8 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from clearweight.service.drift.remote import MAP, tensor_name, tensor_values
 from clearweight.service.drift.remote_options import RemoteOptions, RemoteReferenceError
+from clearweight.service.drift.remote_reference import MAP, Reference, tensor_name, tensor_values
 from clearweight.service.rpc.generated import open_inference_pb2 as oip
 
 _METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -20,49 +20,25 @@ _METHOD = "/inference.GRPCInferenceService/ModelInfer"
 _LIMITS = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1))
 
 
-class RpcReference:
-    """Explains with one model of another service.
-
-    Parameters
-    ----------
-    options : RemoteOptions
-    model, version : str
-        As the other service calls them.
-    output : str
-        The model's output that holds the logits.
-    """
+class RpcReference(Reference):
+    """A reference called over one channel that is kept while it answers."""
 
     def __init__(self, options: RemoteOptions, model: str, version: str, output: str) -> None:
-        self._options, self._output = options, output
-        self._model, self._version = model, version
+        super().__init__(options, model, version, output)
         self._channel: grpc.Channel | None = None
-
-    def explain(
-        self, inputs: Mapping[str, NDArray[Any]], target: NDArray[np.int64]
-    ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Return maps (N, ...) and logits (N, C) of the reference for these classes, -1 for its own.
-
-        Raises
-        ------
-        RemoteReferenceError
-            No answer in time, an error, or another form of answer. The next call connects anew.
-        """
-        try:
-            found = _tensors(self._call(self._request({**inputs, "target": target})))
-            return found[MAP], found[self._output]
-        except grpc.RpcError as error:
-            self.close()
-            code, details = error.code().name, error.details()
-            raise RemoteReferenceError(f"{self._options.url} answered {code}: {details}") from error
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            self.close()
-            raise RemoteReferenceError(f"{self._options.url}: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         """Hang up."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+
+    def _ask(self, tensors: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        try:
+            return _tensors(self._call(self._request(tensors)))
+        except grpc.RpcError as error:
+            code, details = error.code().name, error.details()
+            raise RemoteReferenceError(f"{self._options.url} answered {code}: {details}") from error
 
     def _request(self, tensors: Mapping[str, NDArray[Any]]) -> oip.ModelInferRequest:
         request = oip.ModelInferRequest(model_name=self._model, model_version=self._version)
@@ -77,8 +53,8 @@ class RpcReference:
     def _call(self, request: oip.ModelInferRequest) -> oip.ModelInferResponse:
         if self._channel is None:
             self._channel = self._connect()
-        token = self._options.token_file
-        metadata = () if token is None else (("authorization", f"Bearer {token.read_text('utf-8').strip()}"),)
+        token = self._token()
+        metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         call = self._channel.unary_unary(
             _METHOD,
             request_serializer=oip.ModelInferRequest.SerializeToString,
