@@ -144,7 +144,7 @@ def test_an_unknown_layer_is_an_error_that_lists_the_modules(networks, inputs):
     term = FeatureMatching(FeatureMatchingConfig(layers=("features.9",)))
 
     with pytest.raises(RecipeError, match=r"features\.9.*0, 1, 2"):
-        loss_of(term, networks, inputs)()
+        loss_of(term, networks, inputs)
 
 
 def test_input_noise_is_drawn_from_the_generator_alone(networks, inputs):

@@ -7,6 +7,10 @@ from clearweight.exporter.objective.attribution_matching import (
     InputMatchingConfig,
 )
 from clearweight.exporter.objective.distillation import Distillation, DistillationConfig
+from clearweight.exporter.objective.feature_reconstruction import (
+    FeatureReconstruction,
+    FeatureReconstructionConfig,
+)
 from clearweight.exporter.objective.objective import Objective, Term
 from clearweight.exporter.objective.task import Task, TaskConfig
 from clearweight.exporter.objective.term import Batch, Needs, View
@@ -16,6 +20,7 @@ TERMS = {
     "task": Task,
     "distillation": Distillation,
     "feature_matching": FeatureMatching,
+    "feature_reconstruction": FeatureReconstruction,
     "input_matching": InputMatching,
 }
 
@@ -26,6 +31,8 @@ __all__ = [
     "DistillationConfig",
     "FeatureMatching",
     "FeatureMatchingConfig",
+    "FeatureReconstruction",
+    "FeatureReconstructionConfig",
     "InputMatching",
     "InputMatchingConfig",
     "Needs",

@@ -1,6 +1,8 @@
 """The objective: a weighted sum of terms over one evaluation of the batch."""
 
+import fnmatch
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Protocol
@@ -8,6 +10,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor, nn
 
+from clearweight.exporter.errors import RecipeError
 from clearweight.exporter.objective.term import Batch, Needs
 from clearweight.exporter.objective.view import view
 
@@ -21,6 +24,26 @@ class Term(Protocol):
     def loss(self, batch: Batch, generator: Generator) -> Tensor:
         """Scalar loss of one batch."""
         ...
+
+
+def resolved(needs: Needs, reference: nn.Module) -> Needs:
+    """Return ``needs`` with patterns of modules replaced by the names that they match in ``reference``.
+
+    Raises
+    ------
+    RecipeError
+        A pattern, or a name, matches no module.
+    """
+    known = [name for name, _ in reference.named_modules() if name]
+    names: set[str] = set()
+    for pattern in sorted(needs.features):
+        found = fnmatch.filter(known, pattern)
+        if not found:
+            raise RecipeError(
+                f"The model has no module {pattern!r} to match at. Its modules: {', '.join(known)}."
+            )
+        names.update(found)
+    return replace(needs, features=frozenset(names))
 
 
 class Objective:
@@ -39,7 +62,7 @@ class Objective:
         self.reference = reference
         self.input_noise = input_noise
         self.terms = tuple(terms)
-        self.needs = reduce(or_, (term.needs for term in terms), Needs())
+        self.needs = resolved(reduce(or_, (term.needs for term in terms), Needs()), reference)
 
     def loss(
         self,

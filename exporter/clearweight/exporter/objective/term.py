@@ -16,7 +16,7 @@ class Needs:
     Attributes
     ----------
     input_gradient : the student's input x gradient map of the target logit, with its graph kept
-    features : names of modules whose outputs are wanted
+    features : names of modules whose outputs are wanted, or patterns of names, which the objective resolves
     feature_gradients : also the gradient of the target logit with respect to those outputs
     """
 

@@ -13,7 +13,7 @@ from clearweight.exporter.objective.term import Needs, View
 
 @contextmanager
 def _recorded(model: nn.Module, names: frozenset[str]) -> Iterator[dict[str, Tensor]]:
-    """Record the outputs of the named modules during the forward passes inside the block."""
+    """Record the outputs of the named modules, which exist, during the forward passes inside the block."""
     outputs: dict[str, Tensor] = {}
 
     def recorder(name: str) -> Callable[..., None]:
@@ -26,16 +26,7 @@ def _recorded(model: nn.Module, names: frozenset[str]) -> Iterator[dict[str, Ten
 
         return record
 
-    handles = []
-    for name in sorted(names):
-        try:
-            module = model.get_submodule(name)
-        except AttributeError as error:
-            known = ", ".join(n for n, _ in model.named_modules() if n)
-            raise RecipeError(
-                f"The model has no module {name!r} to match at. Its modules: {known}."
-            ) from error
-        handles.append(module.register_forward_hook(recorder(name)))
+    handles = [model.get_submodule(n).register_forward_hook(recorder(n)) for n in sorted(names)]
     try:
         yield outputs
     finally:
