@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from clearweight.service.tally import _MANY, Tallies
+from clearweight.service.tally import MANY, Tallies
 
 BOUNDS = (0.001, 0.01, 0.5, 1.0)
 
@@ -23,7 +23,7 @@ def told(registry):
     return [line for line in lines if "_created" not in line]
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, _MANY, 3 * _MANY + 5])
+@pytest.mark.parametrize("count", [0, 1, 7, MANY, 3 * MANY + 5])
 def test_they_tell_what_prometheus_own_histogram_tells(count):
     tallies, histogram, ours, theirs = both()
     # Multiples of 1/1024 add up exactly in any order, and some lie on the bounds 0.5 and 1.
@@ -70,6 +70,6 @@ def test_nothing_is_lost_between_threads_and_readers():
 
 def test_what_nobody_reads_does_not_pile_up():
     tally = both()[0].of("predict")
-    for _ in range(10 * _MANY):
+    for _ in range(10 * MANY):
         tally.observe(1.0)
-    assert len(tally._new) < _MANY
+    assert len(tally.new) < MANY

@@ -3,7 +3,7 @@
 What happens per request is counted as it happens; what merely stands (``standing.py``) is read when somebody scrapes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from clearweight.service.core.engine import VERBS
 from clearweight.service.core.observer import Observer
 from clearweight.service.drift import Comparison, IntegrityReport
 from clearweight.service.standing import Standing
-from clearweight.service.tally import Tallies, histogram
+from clearweight.service.tally import MANY, Tallies, histogram
 
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RUN_SECONDS = (0.0001, 0.00025, *_SECONDS)
@@ -50,6 +50,7 @@ class Metrics:
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
         self.registry = registry or CollectorRegistry()
         self.observer: Observer = _Counting(self.registry)
+        self._before: Callable[[], None] = lambda: None
         ProcessCollector(
             registry=self.registry
         )  # memory, processor time and files, under their standard names
@@ -57,9 +58,11 @@ class Metrics:
     def watch(self, plane: Dataplane) -> None:
         """Read the gauges from this dataplane at every scrape."""
         self.registry.register(Standing(plane))
+        self._before = plane.engine.count_passed
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the metrics as text, in the format the scraper asks for, and its content type."""
+        self._before()
         encode, kind = choose_encoder(accept)
         return encode(_Exposed(self.registry)), kind
 
@@ -157,26 +160,39 @@ class _Counting(Observer):
         # All series whose labels are known beforehand exist from the start.
         self._rejections = {reason: self._rejected.labels(reason) for reason in _REJECTED}
         self._waits = {verb: waits.of(verb) for verb in VERBS}
-        self._batches = {verb: batches.of(verb) for verb in VERBS}
-        self._runs = {stage: runs.of(stage) for stage in _STAGES}
+        sizes = {verb: batches.of(verb) for verb in VERBS}
+        self._of_stage = {stage: (runs.of(stage), sizes.get(stage)) for stage in _STAGES}
         self._begun: set[str] = set()
         self._explained: dict[str, Counter] = {}
         self._skips: dict[tuple[str, str], Counter] = {}
 
     def request(self, model: str, version: str, verb: str, protocol: str, code: str, seconds: float) -> None:
-        self._requests.of(model, version, verb, protocol, code).observe(seconds)
+        which = (model, version, verb, protocol, code)
+        tally = self._requests.known.get(which) or self._requests.of(*which)
+        new = tally.new  # here and below: what every request passes makes no call that it can do without
+        new.append(seconds)
+        if len(new) >= MANY:
+            tally.read()
 
     def rejected(self, reason: str) -> None:
         self._rejections[reason].inc()
 
     def queued(self, verb: str, seconds: float) -> None:
-        self._waits[verb].observe(seconds)
+        tally = self._waits[verb]
+        new = tally.new
+        new.append(seconds)
+        if len(new) >= MANY:
+            tally.read()
 
     def ran(self, stage: str, rows: int, seconds: float) -> None:
-        self._runs[stage].observe(seconds)
-        batches = self._batches.get(stage)
+        runs, batches = self._of_stage[stage]
+        runs.new.append(seconds)
         if batches is not None:
-            batches.observe(rows)
+            batches.new.append(rows)
+        if len(runs.new) >= MANY:
+            runs.read()
+            if batches is not None:
+                batches.read()
 
     def explained(self, model: str, method: str, rows: int, completeness_error: NDArray[Any] | None) -> None:
         child = self._explained.get(model)

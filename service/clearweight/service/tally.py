@@ -14,7 +14,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-_MANY = 1024
+MANY = 1024
 """Observations that are kept before they are counted, a fraction of a millisecond's work."""
 
 
@@ -24,25 +24,31 @@ class Tally:
     Parameters
     ----------
     bounds : ascending; a bucket holds what is at most its bound and above the one before
+
+    Attributes
+    ----------
+    new : observations not counted yet; who appends to it itself, for a call less, reads when there are ``MANY``
     """
+
+    __slots__ = ("_bounds", "_counting", "_counts", "_sum", "new")
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = np.asarray(bounds, dtype=np.float64)
-        self._new: deque[float] = deque()
+        self.new: deque[float] = deque()
         self._counting = threading.Lock()
         self._counts = np.zeros(len(bounds) + 1, dtype=np.int64)
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
         """Take one observation; safe from several threads."""
-        self._new.append(value)
-        if len(self._new) >= _MANY:
+        self.new.append(value)
+        if len(self.new) >= MANY:
             self.read()
 
     def read(self) -> tuple[list[int], float]:
         """Count what is new; return observations at or below each bound, the last of all, and their sum."""
         with self._counting:
-            values = [self._new.popleft() for _ in range(len(self._new))]
+            values = [self.new.popleft() for _ in range(len(self.new))]
             buckets = np.searchsorted(self._bounds, values)
             self._counts += np.bincount(buckets, minlength=len(self._counts))
             self._sum += float(np.sum(values))
@@ -56,6 +62,10 @@ class Tallies(Collector):
     ----------
     registry : CollectorRegistry, optional
         None leaves it to be read by its owner.
+
+    Attributes
+    ----------
+    known : tally by label values
     """
 
     def __init__(
@@ -67,18 +77,18 @@ class Tallies(Collector):
         registry: CollectorRegistry | None = None,
     ) -> None:
         self._name, self._text, self._bounds, self._labels = name, text, tuple(bounds), tuple(labels)
-        self._tallies: dict[tuple[str, ...], Tally] = {}
+        self.known: dict[tuple[str, ...], Tally] = {}
         if registry is not None:
             registry.register(self)
 
     def of(self, *values: str) -> Tally:
         """Return the tally of these label values."""
-        found = self._tallies.get(values)
-        return found or self._tallies.setdefault(values, Tally(self._bounds))
+        found = self.known.get(values)
+        return found or self.known.setdefault(values, Tally(self._bounds))
 
     def read(self) -> Mapping[tuple[str, ...], tuple[list[int], float]]:
         """Return what each tally holds, by its label values."""
-        return {values: tally.read() for values, tally in list(self._tallies.items())}
+        return {values: tally.read() for values, tally in list(self.known.items())}
 
     def collect(self) -> Iterator[Metric]:
         """Give the histogram as Prometheus reads it."""

@@ -33,3 +33,17 @@ def test_how_rows_are_cut_into_requests_does_not_matter():
 def test_a_share_of_one_draws_all():
     assert Draws(1.0, 0).among(5) == [0, 1, 2, 3, 4]
     assert Draws(1.0, 0).among(0) == []
+
+
+@pytest.mark.parametrize("asked_every", [1, 7, 1000])
+def test_what_is_let_pass_is_counted_once_whenever_it_is_asked_for(asked_every):
+    draws, told = Draws(0.2, 5), 0
+    requests = np.random.default_rng(0).integers(1, 9, 1000).tolist()
+    chosen = 0
+    for index, rows in enumerate(requests, 1):
+        chosen += len(draws.among(rows))
+        if index % asked_every == 0:
+            told += draws.passed()
+            assert told + chosen == sum(requests[:index])
+    assert told + draws.passed() + chosen == sum(requests)
+    assert draws.passed() == 0

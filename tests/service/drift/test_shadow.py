@@ -6,6 +6,7 @@ import pytest
 
 from clearweight.artifact import SCORES
 from clearweight.service.drift import ShadowWorker, compare
+from clearweight.service.drift.pace import Account
 from tests.service import artifacts
 
 
@@ -39,14 +40,16 @@ def test_both_models_explain_the_references_class():
 
 
 def test_a_full_queue_drops_at_once():
-    gate, worker = threading.Event(), ShadowWorker(2, 1.0)
+    gate, worker = threading.Event(), ShadowWorker(2, Account(1.0))
     worker.offer(gate.wait)
     while not worker._jobs.empty():
         time.sleep(0.001)
 
     started = time.perf_counter()
+    assert not worker.full
     taken = [worker.offer(gate.wait) for _ in range(5)]
 
+    assert worker.full
     assert taken == [True, True, False, False, False]
     assert time.perf_counter() - started < 5.0
     gate.set()
@@ -55,7 +58,7 @@ def test_a_full_queue_drops_at_once():
 
 
 def test_a_failing_comparison_does_not_end_the_worker(caplog):
-    worker, done = ShadowWorker(4, 1.0), threading.Event()
+    worker, done = ShadowWorker(4, Account(1.0)), threading.Event()
     worker.offer(lambda: 1 / 0)
     worker.offer(done.set)
 
@@ -64,11 +67,18 @@ def test_a_failing_comparison_does_not_end_the_worker(caplog):
     assert "clearweight-shadow thread failed" in caplog.text
 
 
+def work(seconds):
+    """Keep a core busy for so much processor time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
 @pytest.mark.parametrize("share", [0.25, 0.5])
 def test_the_worker_keeps_to_its_share_of_a_core(share):
-    worker, runs = ShadowWorker(64, share), []
+    worker, runs = ShadowWorker(64, Account(share)), []
     for _ in range(4):
-        worker.offer(lambda: (time.sleep(0.02), runs.append(time.perf_counter())))
+        worker.offer(lambda: (work(0.02), runs.append(time.perf_counter())))
     started = time.perf_counter()
     worker.drain()
     worker.close()

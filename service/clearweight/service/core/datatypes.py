@@ -8,6 +8,7 @@ import struct
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from math import prod
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from clearweight.service.core.errors import InvalidRequestError, NonFiniteOutputError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Datatype:
     """One row of the table: the name on the wire, its carrier in numpy, the form of its elements in JSON."""
 
@@ -26,7 +27,7 @@ class Datatype:
     dtype: np.dtype[Any]
     json: str  # "float", "integer", "boolean", "text" or "none" (binary only)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Bytes per element in raw form; 0 where elements vary in length."""
         return 0 if self.dtype.kind == "O" else self.dtype.itemsize

@@ -293,6 +293,11 @@ class Engine:
         if self._watch is not None:
             self._watch.drain()
 
+    def count_passed(self) -> None:
+        """Count the rows that were not drawn for comparison since this was last done; before counts are read."""
+        if self._watch is not None:
+            self._watch.count_passed()
+
     def _drift(self, slot: Slot) -> DriftReport:
         if self._watch is not None:
             return self._watch.report(slot)

@@ -125,7 +125,7 @@ class ExplainJob(Job):
         response = InferResponse(
             self.model.name,
             self.model.version,
-            tuple(tensors[name] for name in self.wanted),
+            tuple([tensors[name] for name in self.wanted]),
             parameters=_parameters(self.model, self.options, self.drift_state),
             id=self.identifier,
         )

@@ -80,6 +80,9 @@ class PredictJob(Job):
 
     def run(self, others: Sequence[Self], halt: Halt | None = None) -> list[Answer]:
         """Run all of them in one batch."""
+        if not others:
+            feed = self.inputs.feed()
+            return [self.answer(feed, self.model.predict(feed, halt=halt))]
         jobs = (self, *others)
         feeds = [job.inputs.feed() for job in jobs]
         outputs = self.model.predict(join(feeds), halt=halt)
@@ -90,19 +93,15 @@ class PredictJob(Job):
         """Name what came out."""
         model = self.model
         found = dict(zip(model.output_names, outputs, strict=True))
-        tensors = tuple(Tensor(name, model.output_datatypes[name], found[name]) for name in self.wanted)
+        tensors = tuple([Tensor(name, model.output_datatypes[name], found[name]) for name in self.wanted])
         return Answer(InferResponse(model.name, model.version, tensors, id=self.identifier), feed)
 
 
 def join(feeds: Sequence[Feed]) -> Feed:
-    """Stack the rows of several requests; one alone is passed through."""
-    if len(feeds) == 1:
-        return feeds[0]
+    """Stack the rows of several requests."""
     return {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
 
 
 def split(values: NDArray[Any], jobs: Sequence[Job]) -> list[NDArray[Any]]:
     """Cut the rows of a run apart again, (rows of all jobs, ...) -> (rows, ...) for each."""
-    if len(jobs) == 1:
-        return [values]
     return np.split(values, np.cumsum([job.rows for job in jobs[:-1]]))

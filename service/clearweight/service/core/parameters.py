@@ -21,9 +21,10 @@ GIVEN = "input"
 """Name of the baseline that came as a tensor."""
 BASELINES = ("zero", "black", GIVEN)
 """Zero after preprocessing; zero before it; the caller's tensor. For explainers that take a baseline."""
+_NOTHING_DRAWN = ((), (BASELINE,))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class ExplainOptions:
     """A checked choice of explainer and its settings."""
 
@@ -77,7 +78,7 @@ def takes_steps(explainer: Explainer) -> bool:
 
     The other explainers are a single pass, or a fixed number of them that the graph itself holds (occlusion).
     """
-    return any(name != BASELINE for name in explainer.inputs)
+    return explainer.inputs not in _NOTHING_DRAWN
 
 
 def baseline_choices(explainer: Explainer) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from clearweight.service.core.slot import Slot
 from clearweight.service.drift import DriftReport, Monitor, ShadowWorker, compare
 from clearweight.service.drift.charts import METRIC
 from clearweight.service.drift.draws import Draws
+from clearweight.service.drift.pace import Account
 from clearweight.service.drift.remote_options import RemoteOptions, RemoteReferenceError
 from clearweight.service.drift.shadow import Explain
 from clearweight.service.drift.state_file import StateFile
@@ -53,7 +54,7 @@ class Watch:
         alarmed: Callable[[Slot, str], None],
     ) -> None:
         self._options, self._observer = options, observer
-        self._draws = Draws(options.shadow, options.shadow_seed)
+        self._draws: dict[Slot, Draws] = {}
         self._alarmed = alarmed
         self._reasons: dict[Slot, str] = {}
         self._explain: dict[Slot, Explain] = {}
@@ -62,8 +63,10 @@ class Watch:
         self._saved = time.monotonic()
         self._watched: dict[Slot, Monitor] = {}
         self._waiting: dict[Slot, WaitingRows] = {}
-        self._limits = ShadowWorker(_SOLVING, 1.0, "limits")
-        self._worker = ShadowWorker(options.shadow_queue, options.shadow_cpu_share)
+        # Solving limits counts like comparing. A thread is booked for itself alone, and runs have others to help them.
+        account = Account(options.shadow_cpu_share / options.threads)
+        self._limits = ShadowWorker(_SOLVING, account, "limits")
+        self._worker = ShadowWorker(options.shadow_queue, account)
         for slot in slots:
             self._join(slot)
         self._share_budget()
@@ -78,6 +81,8 @@ class Watch:
         self._reasons.pop(slot, None)
         _hang_up(self._explain.pop(slot, None))
         self._waiting.pop(slot, None)
+        self._count_passed(slot)
+        self._draws.pop(slot, None)
         monitor = self._watched.pop(slot, None)
         if monitor is not None:
             self._save(slot, monitor)
@@ -112,6 +117,7 @@ class Watch:
             source="shadow" if self._options.reference is None else "remote",
             schedule=self._limits.offer,
         )
+        self._draws[slot] = Draws(self._options.shadow, self._options.shadow_seed)
         if self._options.worst_samples:
             slot.worst = WorstSamples(self._options.worst_samples)
         if self._options.state_dir is not None and slot.model is not None:
@@ -123,6 +129,7 @@ class Watch:
     def _save(self, slot: Slot, monitor: Monitor) -> None:
         file = self._files.get(slot)
         if file is not None:
+            self._count_passed(slot)
             file.save(monitor)
 
     def _remote(self, model: Model, options: RemoteOptions) -> Explain:
@@ -173,24 +180,41 @@ class Watch:
     def sample(self, slot: Slot, feed: Mapping[str, NDArray[Any]]) -> None:
         """Offer the rows of one answered request; returns at once whatever the background does."""
         rows = len(next(iter(feed.values())))
-        explain, waiting = self._explain.get(slot), self._waiting.get(slot)
-        if slot.model is None or explain is None or slot.monitor is None or waiting is None:
+        draws = self._draws.get(slot)
+        if draws is None:
             self._observer.skipped(slot.name, "no_reference", rows)
             return
-        chosen = self._draws.among(rows)
-        out = rows - len(chosen)
-        if out:
-            slot.monitor.skip(sampled_out=out)
-            self._observer.skipped(slot.name, "sampled_out", out)
+        chosen = draws.among(rows)
+        if chosen:
+            self._offer(slot, feed, chosen)
+
+    def _offer(self, slot: Slot, feed: Mapping[str, NDArray[Any]], chosen: list[int]) -> None:
+        explain, monitor, waiting = self._explain.get(slot), slot.monitor, self._waiting.get(slot)
+        if slot.model is None or explain is None or monitor is None or waiting is None:
+            self._observer.skipped(slot.name, "no_reference", len(chosen))  # it was taken out meanwhile
+            return
         for start in range(0, len(chosen), _ROWS):
             part = chosen[start : start + _ROWS]
-            # Indexing copies: the arrays may be views of a request body that is about to go.
-            inputs = {name: values[part] for name, values in feed.items()}
-            waiting.add(inputs)
-            job = partial(self._compare, slot, slot.model, explain, slot.monitor, waiting)
-            if not self._worker.offer(job) and waiting.withdraw(inputs):
-                slot.monitor.skip(dropped=len(part))
-                self._observer.skipped(slot.name, "budget", len(part))
+            if not self._worker.full:
+                # Indexing copies: the arrays may be views of a request body that is about to go.
+                inputs = {name: values[part] for name, values in feed.items()}
+                waiting.add(inputs)
+                job = partial(self._compare, slot, slot.model, explain, monitor, waiting)
+                if self._worker.offer(job) or not waiting.withdraw(inputs):
+                    continue
+            monitor.skip(dropped=len(part))
+            self._observer.skipped(slot.name, "budget", len(part))
+
+    def count_passed(self) -> None:
+        """Count the rows that were let pass since this was last done; only then a request costs next to nothing."""
+        for slot in list(self._draws):
+            self._count_passed(slot)
+
+    def _count_passed(self, slot: Slot) -> None:
+        draws, monitor = self._draws.get(slot), slot.monitor
+        if draws is not None and monitor is not None and (passed := draws.passed()):
+            monitor.skip(sampled_out=passed)
+            self._observer.skipped(slot.name, "sampled_out", passed)
 
     def _compare(
         self, slot: Slot, model: Model, explain: Explain, monitor: Monitor, waiting: WaitingRows
@@ -225,6 +249,7 @@ class Watch:
 
     def report(self, slot: Slot) -> DriftReport:
         """Return what is known about one model's drift."""
+        self._count_passed(slot)
         if slot.monitor is not None:
             return slot.monitor.report()
         return DriftReport("disabled", self._reasons.get(slot, ""), "none", self._options.shadow)
@@ -233,6 +258,7 @@ class Watch:
         """Wait until every queued comparison is done, and the limits it asked for are solved."""
         self._worker.drain()
         self._limits.drain()
+        self.count_passed()
 
     def close(self) -> None:
         """Stop the background threads."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from clearweight.service.drift.null import Null
+from clearweight.service.drift.pace import breathe
 from clearweight.service.drift.run_length import Detector
 
 CHAINS = 1024
@@ -50,6 +51,7 @@ def detection_delay(
     drifted = null.raised(rise)
     delays: list[int] = []
     for step in range(1, LONGEST + 1):
+        breathe()
         past, scores = drifted.advance(rng, past, noise)
         states = [detector.step(state, scores) for (detector, _), state in zip(charts, states, strict=True)]
         found = np.any([state > limit for (_, limit), state in zip(charts, states, strict=True)], axis=0)

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearweight.service.drift.null import Null
+from clearweight.service.drift.pace import breathe
 
 CHAINS = 1024
 STEPS = 1024
@@ -133,6 +134,7 @@ def _departures(detector: Detector, null: Null, rng: "np.random.Generator") -> t
     found: list[_Streams] = []
     count = 0
     for index in range(BURN_IN + STEPS):
+        breathe()
         past, scores = null.advance(rng, past, noise)
         before, state = state, detector.step(state, scores)
         if index < BURN_IN:
@@ -157,6 +159,7 @@ def _climb(
     alive, noise = entered.take(rng.integers(0, entered.state.size, CHAINS)), null.noise
     found: list[_Streams] = []
     for _ in range(_LONGEST):
+        breathe()
         there = alive.state >= level
         if there.any():
             found.append(alive.take(there))

@@ -7,7 +7,6 @@ counted; nothing here ever makes a request wait.
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clearweight.artifact import SCORES
+from clearweight.service.drift.pace import CURRENT, Account, Pace
 
-_PAUSE = 0.001
 _LOG = logging.getLogger("clearweight.service")
 
 Explain = Callable[[Mapping[str, NDArray[Any]], NDArray[np.int64]], tuple[NDArray[Any], NDArray[Any]]]
@@ -48,14 +47,19 @@ def compare(reference: Explain, compressed: Explain, inputs: Mapping[str, NDArra
 
 
 class ShadowWorker:
-    """Runs jobs one after another in a daemon thread, pausing so that it uses at most ``cpu_share`` of a core."""
+    """Runs jobs one after another in a daemon thread, which keeps to an account of processor time."""
 
-    def __init__(self, capacity: int, cpu_share: float, name: str = "shadow") -> None:
+    def __init__(self, capacity: int, account: Account, name: str = "shadow") -> None:
         self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(capacity)
-        self._pause_per_second = (1.0 - cpu_share) / cpu_share
         self._closing = threading.Event()
+        self._pace = Pace(account, self._closing.wait)
         self._thread = threading.Thread(target=self._work, name=f"clearweight-{name}", daemon=True)
         self._thread.start()
+
+    @property
+    def full(self) -> bool:
+        """Whether a job that came now would be dropped."""
+        return self._jobs.full()
 
     def offer(self, job: Callable[[], None]) -> bool:
         """Queue a job if there is room; False says it was dropped."""
@@ -77,10 +81,10 @@ class ShadowWorker:
         self._thread.join(seconds)
 
     def _work(self) -> None:
-        owed = 0.0
+        CURRENT.set(self._pace)
         while not self._closing.is_set():
             job = self._jobs.get()
-            started = time.perf_counter()
+            self._pace.begin()
             try:
                 if job is not None:
                     job()
@@ -89,7 +93,4 @@ class ShadowWorker:
             finally:
                 job = None  # an unloaded model is not kept by its last comparison
                 self._jobs.task_done()
-            owed += (time.perf_counter() - started) * self._pause_per_second
-            if owed > _PAUSE:  # what took next to no time is not worth a pause of its own
-                self._closing.wait(owed)
-                owed = 0.0
+            self._pace.rest()

@@ -156,10 +156,10 @@ class _Call:
         ------
         UnauthenticatedError, ForbiddenError
         """
-        metadata = dict(self._context.invocation_metadata())
+        metadata = dict(self._context.invocation_metadata())  # text, but for names that end in -bin
         request = RequestContext.arrive(
-            _text(metadata.get("x-request-id")),
-            _text(metadata.get("traceparent")),
+            metadata.get("x-request-id"),
+            metadata.get("traceparent"),
             sampled=self._edge.finished is not None,
         )
         request.route = self._route
@@ -168,7 +168,7 @@ class _Call:
         self._context.set_trailing_metadata(
             (("x-request-id", request.request_id), ("traceparent", request.traceparent))
         )
-        self._edge.admit(self._method, _text(metadata.get("authorization")))
+        self._edge.admit(self._method, metadata.get("authorization"))
 
     async def leave(self, error: BaseException) -> None:
         """Answer a failure; one that is an answer already, or a cancellation, is only told of."""
@@ -232,7 +232,3 @@ class _Call:
 def _code(context: Any) -> str:
     code = context.code()
     return code.name if isinstance(code, grpc.StatusCode) else _NAMES.get(code, "OK")
-
-
-def _text(value: str | bytes | None) -> str | None:
-    return value.decode("latin-1") if isinstance(value, bytes) else value

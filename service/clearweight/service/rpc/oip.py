@@ -77,7 +77,8 @@ class InferenceServicer(oip_grpc.GRPCInferenceServiceServicer):
         with self._plane.call(verb, "grpc") as call:
             call.code = "CANCELLED"  # stands if the caller goes away before anything else is known
             try:
-                _check_flag(explain)
+                if explain is not None:
+                    _check_flag(explain)
                 self._plane.label(call, request.model_name, request.model_version or None)
                 asked = decode_infer(request, self._limits)
                 answer = await self._presentation.answer(call, asked)
@@ -130,6 +131,6 @@ def _choices(parameters: Mapping[str, oip.ModelRepositoryParameter]) -> dict[str
     return found
 
 
-def _check_flag(parameter: oip.InferParameter | None) -> None:
-    if parameter is not None and parameter.WhichOneof("parameter_choice") != "bool_param":
+def _check_flag(parameter: oip.InferParameter) -> None:
+    if parameter.WhichOneof("parameter_choice") != "bool_param":
         raise InvalidRequestError("Parameter 'explain' is no boolean.")

@@ -1,6 +1,7 @@
 """Open Inference Protocol messages to the core's types and back."""
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ CONTENTS: dict[str, str] = {
     "BYTES": "bytes_contents",
 }
 """Typed field per datatype; FP16 and BF16 travel raw only."""
+_KEPT = 64
 
 
 def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest:
@@ -46,21 +48,22 @@ def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest
         raise InvalidRequestError(f"There are {len(raws)} raw entries for {len(inputs)} inputs.")
     tensors = []
     for index, entry in enumerate(inputs):
-        kind = datatype(entry.datatype, f"Input {entry.name!r}")
-        shape = check_shape(entry.name, list(entry.shape), limits)
+        name = entry.name  # every access to a message's field makes an object anew
+        kind = DATATYPES.get(entry.datatype) or datatype(entry.datatype, f"Input {name!r}")
+        shape = check_shape(name, list(entry.shape), limits)
         if raws:
             if entry.HasField("contents") and entry.contents.ListFields():
-                raise InvalidRequestError(f"Input {entry.name!r} has both raw and typed contents.")
-            values = from_bytes(entry.name, kind, shape, raws[index])
+                raise InvalidRequestError(f"Input {name!r} has both raw and typed contents.")
+            values = from_bytes(name, kind, shape, raws[index])
         else:
-            values = _read_contents(entry.name, kind, shape, entry.contents)
-        tensors.append(Tensor(entry.name, kind.name, values))
+            values = _read_contents(name, kind, shape, entry.contents)
+        tensors.append(Tensor(name, kind.name, values))
     return InferRequest(
         request.model_name,
         request.model_version or None,
         tuple(tensors),
         tuple([output.name for output in outputs]) or None,
-        decode_parameters(request.parameters),
+        decode_parameters(request.parameters) if request.parameters else {},
         request.id or None,
         _classification(outputs) if outputs else {},
     )
@@ -68,10 +71,12 @@ def decode_infer(request: oip.ModelInferRequest, limits: Limits) -> InferRequest
 
 def encode_infer(response: InferResponse, *, raw: bool) -> oip.ModelInferResponse:
     """Write a ModelInferResponse, raw exactly when the request was."""
-    message = oip.ModelInferResponse(
-        model_name=response.model, model_version=response.version, id=response.id or ""
-    )
-    encode_parameters(response.parameters, message.parameters)
+    message = oip.ModelInferResponse(model_name=response.model, model_version=response.version)
+    if response.id is not None:
+        message.id = response.id
+    if response.parameters:
+        given = response.parameters.items()
+        message.MergeFrom(_with_parameters(tuple([(key, type(value), value) for key, value in given])))
     for tensor in response.outputs:
         kind = DATATYPES[tensor.datatype]
         entry = message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.values.shape)
@@ -79,6 +84,17 @@ def encode_infer(response: InferResponse, *, raw: bool) -> oip.ModelInferRespons
             message.raw_output_contents.append(to_bytes(kind, tensor.values))
         else:
             _write_contents(kind, tensor.values, entry.contents)
+    return message
+
+
+@lru_cache(_KEPT)
+def _with_parameters(parameters: tuple[tuple[str, type, Scalar], ...]) -> oip.ModelInferResponse:
+    """Return a message of these parameters alone; most replies of an explainer have the same.
+
+    With their types: 1 and True are equal.
+    """
+    message = oip.ModelInferResponse()
+    encode_parameters({key: value for key, _, value in parameters}, message.parameters)
     return message
 
 
