@@ -15,7 +15,7 @@ from clearweight.exporter.autodiff import COMMITTED, CostTable
 from clearweight.exporter.autodiff.cost import Costs
 from clearweight.exporter.errors import RecipeError
 
-FAMILIES = ("convolution", "pooling", "mask", "prepacking")
+FAMILIES = ("convolution", "strided", "pooling", "mask", "prepacking")
 
 
 class DeviceProfile(BaseModel):
@@ -25,8 +25,8 @@ class DeviceProfile(BaseModel):
     ----------
     machine : what it was measured on: processor, system, runtime
     threads, batch : how it was measured
-    convolution, pooling, mask, prepacking : class -> kernel -> time relative to the first kernel; what is left out is
-        as committed
+    convolution, strided, pooling, mask, prepacking : class -> kernel -> time relative to the first kernel; what is left
+        out is as committed
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +35,7 @@ class DeviceProfile(BaseModel):
     threads: int
     batch: int
     convolution: Mapping[str, Mapping[str, PositiveFloat]] = {}
+    strided: Mapping[str, Mapping[str, PositiveFloat]] = {}
     pooling: Mapping[str, Mapping[str, PositiveFloat]] = {}
     mask: Mapping[str, Mapping[str, PositiveFloat]] = {}
     prepacking: Mapping[str, Mapping[str, PositiveFloat]] = {}

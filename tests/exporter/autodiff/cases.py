@@ -85,6 +85,15 @@ CONV_EXTRA = [
     conv((2, 3, 5, 5), (4, 3, 1, 1), strides=[2, 2]),
     conv((2, 16, 4, 4), (16, 16, 1, 3), pads=[1, 0, 1, 0]),  # padding beyond the kernel's reach
     conv((2, 2, 6, 6), (3, 2, 5, 5), strides=[3, 3], pads=[2, 2, 2, 2]),
+    # Depthwise with a stride: one convolution for each phase where every phase has the same size and taps of its own.
+    conv((2, 3, 8, 6), (3, 1, 3, 3), group=3, strides=[2, 2], pads=[1, 1, 1, 1]),
+    conv((2, 3, 6, 8), (3, 1, 5, 5), group=3, strides=[2, 2], pads=[2, 2, 2, 2], bias=False),
+    conv((2, 3, 6, 4), (3, 1, 3, 2), group=3, strides=[2, 1], pads=[0, 1, 1, 0]),
+    conv((2, 3, 6, 9), (3, 1, 4, 3), group=3, strides=[2, 3], pads=[1, 0, 1, 0]),
+    conv((2, 3, 7, 8), (3, 1, 3, 3), group=3, strides=[2, 2], pads=[1, 1, 1, 1]),  # phases of two sizes
+    conv((2, 3, 6, 6), (3, 1, 1, 1), group=3, strides=[2, 2]),  # phases that no tap reaches
+    conv((2, 3, 8, 8), (3, 1, 3, 3), group=3, strides=[2, 2], dilations=[2, 2], pads=[2, 2, 2, 2]),
+    conv((2, 3, 8, 8), (3, 1, 3, 3), group=3, strides=[2, 2]),  # the last row is never reached
 ]
 
 

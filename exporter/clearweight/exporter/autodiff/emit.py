@@ -1,6 +1,7 @@
 """What a VJP rule may ask for and do: read types and settings, add standard operators."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any, NoReturn
 
@@ -14,20 +15,32 @@ from clearweight.exporter.autodiff.graph import Graph
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.value_type import Shape, fixed_size
 
-_LARGEST = float(np.finfo(np.float32).max)
+STEEPEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Phases:
+    """A value [N, C, space...] by position modulo strides: one part for each, the last axis running fastest."""
+
+    strides: tuple[int, ...]
+    parts: tuple[str, ...]
 
 
 class Emit:
     """Adds operators to a graph; each method returns the name of the new value.
 
     ``straight_through`` tells whether a rule passed a rounding as if it were the identity, so that what was added is
-    the derivative of a surrogate. ``costs`` decides between kernels that compute the same.
+    the derivative of a surrogate. ``costs`` decides between kernels that compute the same. ``phases`` holds values that
+    are known in parts too: a rule that can do with the parts leaves the whole unused, and so unwritten. ``one_hot``
+    holds cotangents [N, C] that are 1 at one class of each row and 0 elsewhere, or NaN.
     """
 
     def __init__(self, graph: Graph, costs: CostTable = COMMITTED) -> None:
         self.graph = graph
         self.costs = costs
         self.straight_through = False
+        self.phases: dict[str, Phases] = {}
+        self.one_hot: set[str] = set()
 
     # Reading -------------------------------------------------------------------------------------------
 
@@ -249,7 +262,7 @@ class Emit:
         every v above 3e-39, that is for every normal number; Greater and Cast cost two passes and a detour
         through bytes.
         """
-        return self.ramp("relu", value, _LARGEST, 0.0)
+        return self.ramp("relu", value, STEEPEST, 0.0)
 
     def ramp(self, kind: str, value: str, slope: float, offset: float) -> str:
         """Return ``max(0, min(1, slope v + offset))``; steep, it is a step.
@@ -260,27 +273,35 @@ class Emit:
         shape = self.graph.type(value).shape or ()
         if not self.costs.keeps_blocks(kind, shape) or self.graph.type(value).dtype != np.float32:
             return self.op("HardSigmoid", value, alpha=slope, beta=offset)
+        return self.scaled_ramp(value, slope, offset)
+
+    def scaled_ramp(self, value: str, slope: float, offset: float) -> str:
+        """Return the ramp of a float32 value [N, C, h, w] behind a convolution that only scales."""
         (channels,) = self.sizes(value, [1], "a mask")
         weight = self.filled([channels, 1, 1, 1], slope)
         scaled = self.op("Conv", value, weight, self.filled([channels], offset), group=channels)
-        return self.op("HardSigmoid", self.graph.narrow(scaled, shape), alpha=1.0, beta=0.0)
+        self.graph.narrow(scaled, self.shape(value))
+        return self.op("HardSigmoid", scaled, alpha=1.0, beta=0.0)
 
     def filled(self, sizes: Sequence[int], number: float) -> str:
         """Return a float32 constant that repeats one number; it is stored as the number and repeated at load."""
         given = onnx.numpy_helper.from_array(np.array([number], np.float32))
         return self.op("ConstantOfShape", self.ints(list(sizes)), value=given)
 
-    def spatial_sum(self, value: str) -> tuple[str, int]:
-        """Sum [N, C, space...] over space, up to a factor: returns [N, C] and what it must be multiplied with.
+    def spatial_sums(self, value: str) -> tuple[list[str], int]:
+        """Sum [N, C, space...] over space, up to a factor: values [N, C] to be added, and the factor.
 
         A mean has a kernel in the blocked layout, a sum has none.
         """
+        if value in self.phases:
+            parts = [self.spatial_sums(part) for part in self.phases[value].parts]
+            return [found for sums, _ in parts for found in sums], parts[0][1]
         shape = self.shape(value)
         kind = sum_class([size for size in shape[1:] if isinstance(size, int)])
         if not self.costs.keeps_blocks(kind, shape):
-            return self.sum(value, range(2, len(shape)), keepdims=False), 1
+            return [self.sum(value, range(2, len(shape)), keepdims=False)], 1
         places = prod(self.sizes(value, range(2, len(shape)), "a sum over space"))
-        return self.op("Flatten", self.op("GlobalAveragePool", value)), places
+        return [self.op("Flatten", self.op("GlobalAveragePool", value))], places
 
     def equal(self, a: str, b: str) -> str:
         """Return 1 where two values are equal and 0 elsewhere, in their element type."""

@@ -128,7 +128,9 @@ def _one_hot(emit: Emit, logits: str, classes: int) -> str:
     match = emit.op("Equal", column, emit.ints(np.arange(classes)[None].tolist()))
     marked = emit.as_type_of(match, logits)
     # A target that is no class matches nothing: 0 / 0 makes its row NaN, where a zero map would look like an answer.
-    return emit.op("Div", marked, emit.sum(marked, [1], keepdims=True))
+    one_hot = emit.op("Div", marked, emit.sum(marked, [1], keepdims=True))
+    emit.one_hot.add(one_hot)
+    return one_hot
 
 
 def _channel(emit: Emit, scores: str, channel: int) -> str:

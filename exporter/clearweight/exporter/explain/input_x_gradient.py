@@ -25,9 +25,11 @@ def input_x_gradient(emit: Emit, classifier: Classifier, choice: Choice) -> Attr
     if nodes is None:
         return Attribution(explain)
     logit = emit.op("Mul", classifier.logits, classifier.one_hot)
-    shares = emit.op("Flatten", explain)
+    # Of what a node needs, ONNX Runtime computes first what was added last. So the shares, which wait for the whole
+    # walk back, come before the bias, whose sums are then taken on the way, while their maps are at hand.
+    shares = ones_term(emit, emit.op("Flatten", explain))
     bias = linear_bias(emit, nodes, cotangents)
-    missing = difference(emit, ones_term(emit, logit), [ones_term(emit, shares), *bias])
+    missing = difference(emit, ones_term(emit, logit), [shares, *bias])
     return Attribution(explain, completeness_error=missing)
 
 

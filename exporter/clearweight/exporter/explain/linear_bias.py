@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from clearweight.exporter.autodiff import Emit
-from clearweight.exporter.autodiff.rules.activation import below_bound, clip_bounds
+from clearweight.exporter.autodiff.rules.activation import above_bound, clip_bounds
 from clearweight.exporter.explain.between import Passed, nodes_between
+
+_LONG = 2**14  # elements of a row from which on it costs more to copy than to sum
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Term:
     weights: str
 
 
-# How one operator adds to the bias: None where it adds nothing.
-Offset = Callable[[Emit, Passed, Mapping[str, str]], Term | None]
+# How one operator adds to the bias; no terms where it adds nothing.
+Offset = Callable[[Emit, Passed, Mapping[str, str]], list[Term]]
 # Whether a use of an operator is linear in its active inputs.
 Condition = Callable[[Emit, Passed], bool]
 
@@ -48,26 +50,34 @@ def linear_bias(emit: Emit, nodes: list[Passed], cotangents: Mapping[str, str]) 
     for entry in nodes:
         offset = OFFSETS.get(entry.node.key.op_type)
         if offset is not None and entry.node.outputs[0] in cotangents:
-            term = offset(emit, entry, cotangents)
-            if term is not None:
-                terms.append(term)
+            terms += offset(emit, entry, cotangents)
     return terms
 
 
 def ones_term(emit: Emit, features: str) -> Term:
-    """Return the plain sum of [N, K] over K; the ones are repeated when the graph is loaded."""
+    """Return the plain sum of [N, K] over K; the ones are repeated when the graph is loaded.
+
+    A long row is summed by itself, where a short one would only be a node more.
+    """
     (width,) = emit.sizes(features, [1], "the completeness error")
+    if width > _LONG:
+        return _summed(emit, features)
     return Term(features, emit.op("Expand", emit.number([1.0], features), emit.ints([width])))
 
 
 def difference(emit: Emit, whole: Term, parts: Sequence[Term]) -> str:
     """Subtract terms from a first one: one number per row.
 
-    All at once, as few operators as there can be; a product with a vector is several times slower.
+    All at once, as few operators as there can be; a product with a vector is several times slower. Features that occur
+    twice are read once.
     """
-    features = [whole.features, *(part.features for part in parts)]
-    weights = [whole.weights, *(emit.op("Neg", part.weights) for part in parts)]
-    products = emit.op("Mul", emit.op("Concat", *features, axis=1), emit.op("Concat", *weights, axis=0))
+    weights = {whole.features: whole.weights}
+    for part in parts:
+        negative = emit.op("Neg", part.weights)
+        known = weights.get(part.features)
+        weights[part.features] = negative if known is None else emit.op("Add", known, negative)
+    every = emit.op("Concat", *weights, axis=1)
+    products = emit.op("Mul", every, emit.op("Concat", *weights.values(), axis=0))
     return emit.sum(products, [1], keepdims=False)
 
 
@@ -133,39 +143,39 @@ PIECEWISE_LINEAR: Mapping[str, Condition] = {
 # Constant parts ----------------------------------------------------------------------------------------
 
 
-def channel_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def channel_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair the bias of a convolution with its cotangent, summed over space."""
     bias = entry.node.input(2)
-    return None if bias is None else _over_space(emit, cotangents[entry.node.outputs[0]], bias)
+    return [] if bias is None else _over_space(emit, cotangents[entry.node.outputs[0]], bias)
 
 
-def gemm_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def gemm_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair ``beta c`` with the cotangent."""
     bias = entry.node.input(2)
     if bias is None or entry.active[2]:
-        return None
+        return []
     beta = float(entry.node.attributes.get("beta", 1.0))
     scaled = bias if beta == 1.0 else emit.op("Mul", bias, emit.number(beta, bias))
     return _paired(emit, cotangents[entry.node.outputs[0]], scaled)
 
 
-def add_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def add_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair a constant summand with the cotangent."""
     if all(entry.active):
-        return None
+        return []
     return _paired(emit, cotangents[entry.node.outputs[0]], entry.node.inputs[entry.active.index(False)])
 
 
-def sub_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def sub_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair a constant minuend or the negative of a constant subtrahend with the cotangent."""
     if all(entry.active):
-        return None
+        return []
     constant = entry.node.inputs[entry.active.index(False)]
     signed = emit.op("Neg", constant) if entry.active[0] else constant
     return _paired(emit, cotangents[entry.node.outputs[0]], signed)
 
 
-def normalization_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def normalization_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair ``b - s m / sqrt(v + eps)`` with the cotangent, summed over space."""
     _, scale, bias, mean, variance = entry.node.inputs
     epsilon = emit.number(float(entry.node.attributes.get("epsilon", 1e-5)), variance)
@@ -174,55 +184,53 @@ def normalization_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str
     return _over_space(emit, cotangents[entry.node.outputs[0]], shift)
 
 
-def clip_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def clip_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair the bound with the cotangent wherever the input was clipped."""
     x, y = entry.node.inputs[0], entry.node.outputs[0]
     bounds = clip_bounds(emit, entry.node)
     if bounds is not None and emit.costs.keeps_blocks("clip", emit.graph.type(y).shape or ()):
         return _blocked_clip_offset(emit, entry, cotangents, bounds)
     bound = emit.op("Where", emit.op("Equal", x, y), emit.number(0, y), y)
-    return _spread(emit, emit.op("Mul", cotangents[y], bound))
+    return [_summed(emit, emit.op("Mul", cotangents[y], bound))]
 
 
 def _blocked_clip_offset(
     emit: Emit, entry: Passed, cotangents: Mapping[str, str], bounds: tuple[float, float]
-) -> Term:
+) -> list[Term]:
     """Derive it from what the backward pass has at hand: the cotangent before, between and behind the two bounds.
 
-    Only sums are added, and those stay in the blocked layout; reading x would keep Clip out of the convolution.
+    Only sums are added, and those stay in the blocked layout; reading x would keep Clip out of the convolution. The
+    last of them is the one that the bias of a convolution before the Clip asks for.
     """
     x, y = entry.node.inputs[0], entry.node.outputs[0]
-    below = below_bound(emit, y, bounds[1], cotangents[y])
+    above = above_bound(emit, y, bounds[0], cotangents[y])
     (channels,) = emit.sizes(y, [1], "the offset of a clip")
-    terms = [
-        _over_space(emit, value, emit.filled([channels], weight))
+    return [
+        term
         for value, weight in (
-            (cotangents[y], bounds[1]),
-            (below, bounds[0] - bounds[1]),
-            (cotangents[x], -bounds[0]),
+            (cotangents[y], bounds[0]),
+            (above, bounds[1] - bounds[0]),
+            (cotangents[x], -bounds[1]),
         )
         if weight != 0.0
+        for term in _over_space(emit, value, emit.filled([channels], weight))
     ]
-    return Term(
-        emit.op("Concat", *(term.features for term in terms), axis=1),
-        emit.op("Concat", *(term.weights for term in terms), axis=0),
-    )
 
 
-def pad_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> Term | None:
+def pad_offset(emit: Emit, entry: Passed, cotangents: Mapping[str, str]) -> list[Term]:
     """Pair the fill value with the cotangent on the border."""
     value = entry.node.input(2)
     given = None if value is None else emit.graph.constant(value)
     mode = str(entry.node.attributes.get("mode", "constant"))
     if value is None or mode != "constant" or (given is not None and not given.any()):
-        return None
+        return []
     x, y = entry.node.inputs[0], entry.node.outputs[0]
     inside = emit.op("Expand", emit.number(1, x), emit.shape_of(x))
     zero = emit.number(0, y)
     border = emit.op(
         "Sub", emit.number(1, y), emit.op("Pad", inside, entry.node.inputs[1], zero, *entry.node.inputs[3:])
     )
-    return _spread(emit, emit.op("Mul", emit.op("Mul", cotangents[y], border), value))
+    return [_summed(emit, emit.op("Mul", emit.op("Mul", cotangents[y], border), value))]
 
 
 OFFSETS: Mapping[str, Offset] = {
@@ -237,23 +245,23 @@ OFFSETS: Mapping[str, Offset] = {
 }
 
 
-def _over_space(emit: Emit, dy: str, weights: str) -> Term:
+def _over_space(emit: Emit, dy: str, weights: str) -> list[Term]:
     """Pair [C] with a cotangent [N, C, space...] summed over space."""
-    features, factor = emit.spatial_sum(dy)
-    return Term(
-        features, weights if factor == 1 else emit.op("Mul", weights, emit.number(float(factor), weights))
-    )
+    sums, factor = emit.spatial_sums(dy)
+    if factor != 1:
+        weights = emit.op("Mul", weights, emit.number(float(factor), weights))
+    return [Term(features, weights) for features in sums]
 
 
-def _paired(emit: Emit, dy: str, constant: str) -> Term:
+def _paired(emit: Emit, dy: str, constant: str) -> list[Term]:
     """Pair a constant with a cotangent, by a product of matrices where the constant is one row."""
     shape = emit.shape(constant)
     if emit.rank(dy) == 2 and emit.shape(dy)[1:] == shape[-1:] and all(size == 1 for size in shape[:-1]):
-        return Term(dy, emit.reshape(constant, shape[-1:]))
-    return _spread(emit, emit.op("Mul", dy, constant))
+        return [Term(dy, emit.reshape(constant, shape[-1:]))]
+    return [_summed(emit, emit.op("Mul", dy, constant))]
 
 
-def _spread(emit: Emit, product: str) -> Term:
+def _summed(emit: Emit, product: str) -> Term:
     """Sum everything but the batch."""
     total = emit.sum(product, range(1, emit.rank(product)), keepdims=False)
     return Term(emit.op("Unsqueeze", total, emit.ints([1])), emit.number([1], product))

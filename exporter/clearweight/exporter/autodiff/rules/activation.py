@@ -4,8 +4,9 @@ import math
 
 import numpy as np
 
-from clearweight.exporter.autodiff.emit import Emit
+from clearweight.exporter.autodiff.emit import STEEPEST, Emit
 from clearweight.exporter.autodiff.node import Node
+from clearweight.exporter.autodiff.phases import gate
 from clearweight.exporter.autodiff.walker import Gradients
 
 # Of Selu, as ONNX and torch fix them (Klambauer et al., NeurIPS 2017).
@@ -17,7 +18,7 @@ _CUBIC = 0.044715  # of the tanh approximation of Gelu (Hendrycks and Gimpel, ar
 
 def relu_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     """``y = max(x, 0);  dx = dy where y > 0``; 0 at x = 0."""
-    return (emit.op("Mul", dy, emit.positive(node.outputs[0])),)
+    return (gate(emit, dy, "relu", node.outputs[0], STEEPEST, 0.0),)
 
 
 def leaky_relu_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
@@ -61,8 +62,8 @@ def clip_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     bounds = clip_bounds(emit, node)
     if bounds is not None:
         if emit.costs.keeps_blocks("clip", emit.graph.type(y).shape or ()):
-            below = below_bound(emit, y, bounds[1], dy)
-            return emit.op("Mul", below, emit.ramp("clip", y, _STEEP, -bounds[0] * _STEEP)), *none
+            above = above_bound(emit, y, bounds[0], dy)
+            return gate(emit, above, "clip", y, -_STEEP, bounds[1] * _STEEP), *none
         inside = _inside(emit, y, *bounds)
         if inside is not None:
             return emit.op("Mul", dy, inside), *none
@@ -84,9 +85,9 @@ def clip_bounds(emit: Emit, node: Node) -> tuple[float, float] | None:
     return (low, high) if max(abs(low), abs(high)) < 2**20 else None
 
 
-def below_bound(emit: Emit, y: str, high: float, dy: str) -> str:
-    """Return ``dy`` where ``y < high`` and 0 elsewhere."""
-    return emit.op("Mul", dy, emit.ramp("clip", y, -_STEEP, high * _STEEP))
+def above_bound(emit: Emit, y: str, low: float, dy: str) -> str:
+    """Return ``dy`` where ``y > low`` and 0 elsewhere."""
+    return gate(emit, dy, "clip", y, _STEEP, -low * _STEEP)
 
 
 def _inside(emit: Emit, y: str, low: float, high: float) -> str | None:

@@ -7,11 +7,13 @@ the cost table.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
-from clearweight.exporter.autodiff.emit import Emit
+from clearweight.exporter.autodiff.emit import Emit, Phases
 from clearweight.exporter.autodiff.node import Node
+from clearweight.exporter.autodiff.phases import weave
 from clearweight.exporter.autodiff.walker import Gradients
 
 
@@ -72,6 +74,22 @@ def _conv_data_gradient(emit: Emit, node: Node, dy: str) -> str:
     channels_out, channels_in, *kernel = emit.sizes(w, range(emit.rank(w)), node)
     window = window_of(emit, node, kernel)
     unit = all(stride == 1 for stride in window.strides)
+    if (
+        unit
+        and group == 1
+        and dy in emit.phases
+        and set(kernel) == {1}
+        and not any((*window.before, *window.after))
+    ):
+        weight = flipped(emit, node, w, group)
+        parts = tuple(emit.op("Conv", part, weight) for part in emit.phases[dy].parts)
+        return weave(emit, Phases(emit.phases[dy].strides, parts))
+    if not unit and emit.costs.strided_kernel(channels_out, channels_in * group, kernel, group) == "phases":
+        phases = _phases(emit, node, dy, window, group)
+        if phases is not None:
+            whole = weave(emit, phases)
+            emit.phases[whole] = phases
+            return whole
     pads = [
         [reach - pad for reach, pad in zip(window.reach, side, strict=True)]
         for side in (window.before, window.after)
@@ -98,6 +116,39 @@ def _conv_data_gradient(emit: Emit, node: Node, dy: str) -> str:
         output_padding=None if unit else _output_padding(emit, node, window),
     )
     return emit.graph.narrow(dx, emit.shape(x))
+
+
+def _phases(emit: Emit, node: Node, dy: str, window: Window, group: int) -> Phases | None:
+    """Compute the gradient by position i modulo the stride s; None where the parts are of several sizes.
+
+    ``y[o] = sum over k of w[k] x[s o + k - p]``, so that at ``i = s j + a`` only every s-th tap from the first
+    ``k0 = (a + p) mod s`` on takes part: ``dx[i] = sum over t of w[k0 + s t] dy[j + (a + p - k0) / s - t]``.
+    """
+    rank = len(window.kernel)
+    sizes = emit.sizes(node.inputs[0], range(2, 2 + rank), node)
+    reached = emit.sizes(node.outputs[0], range(2, 2 + rank), node)
+    if any(size % s for size, s in zip(sizes, window.strides, strict=True)) or max(window.dilations) > 1:
+        return None
+    backwards = flipped(emit, node, node.inputs[1], group)
+    parts = []
+    for place in product(*(range(s) for s in window.strides)):
+        taps, before, after = [], [], []
+        for a, s, k, p, i, o in zip(
+            place, window.strides, window.kernel, window.before, sizes, reached, strict=True
+        ):
+            first = (a + p) % s
+            count = len(range(first, k, s))
+            shift = (a + p - first) // s
+            taps.append((k - 1 - first - s * (count - 1), k - first))
+            before.append(count - 1 - shift)
+            after.append(i // s + shift - o)
+        if min(first for first, _ in taps) < 0 or min(*before, *after) < 0:
+            return None
+        axes = list(range(2, 2 + rank))
+        starts, ends = ([tap[side] for tap in taps] for side in (0, 1))
+        weight = emit.slice(backwards, axes, starts, ends, list(window.strides))
+        parts.append(emit.op("Conv", dy, weight, group=group, pads=[*before, *after]))
+    return Phases(window.strides, tuple(parts))
 
 
 def _output_padding(emit: Emit, node: Node, window: Window) -> list[int]:

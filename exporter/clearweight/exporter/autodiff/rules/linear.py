@@ -1,8 +1,13 @@
 """VJP rules of matrix products."""
 
+from math import prod
+
 from clearweight.exporter.autodiff.emit import Emit
 from clearweight.exporter.autodiff.node import Node
 from clearweight.exporter.autodiff.walker import Gradients
+
+# Elements of a weight from which on picking rows, four operators, takes less time than reading all of it.
+_LARGE = 2**18
 
 
 def gemm_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
@@ -15,6 +20,8 @@ def gemm_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     if node.wants(0):
         if trans_a:
             da = emit.op("Gemm", b, dy, alpha=alpha, transA=trans_b, transB=1)
+        elif trans_b and alpha == 1.0 and dy in emit.one_hot and _is_large(emit, b):
+            da = _chosen_rows(emit, dy, b)
         else:
             da = emit.op("Gemm", dy, b, alpha=alpha, transB=1 - trans_b)
     if node.wants(1):
@@ -25,6 +32,16 @@ def gemm_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
     if node.wants(2):
         dc = dy if beta == 1.0 else emit.op("Mul", dy, emit.number(beta, dy))
     return (da, db, dc)[: len(node.inputs)]
+
+
+def _is_large(emit: Emit, weight: str) -> bool:
+    return prod(size for size in emit.shape(weight) if isinstance(size, int)) >= _LARGE
+
+
+def _chosen_rows(emit: Emit, one_hot: str, weight: str) -> str:
+    """Multiply a matrix with rows of which one element is 1 and the others 0: pick its rows. NaN stays NaN."""
+    chosen = emit.op("ArgMax", one_hot, axis=1, keepdims=0)
+    return emit.op("Mul", emit.op("Gather", weight, chosen, axis=0), emit.sum(one_hot, [1], keepdims=True))
 
 
 def matmul_vjp(emit: Emit, node: Node, dy: str) -> Gradients:
