@@ -135,6 +135,21 @@ def test_explain(client, engine, asked):
     assert list(found.outputs) == ["logits"]
 
 
+def test_raw_floats_are_preprocessed_on_request(tmp_path):
+    artifacts.write(tmp_path, preprocessing=Preprocessing("FP32", 1 / 8))
+    ready, started = artifacts.inputs(2), start_server(tmp_path)
+    try:
+        for url in (started.url, f"grpc://127.0.0.1:{started.grpc_port}"):
+            for kind in (Client, Awaited):
+                with kind(url, model="tiny") as client:
+                    direct, found = client.explain(ready), client.explain(ready * 8, preprocess=True)
+                    assert np.array_equal(found.map, direct.map)
+                    assert np.array_equal(client.predict(ready * 8, preprocess=True).logits, direct.logits)
+                    assert not np.array_equal(client.predict(ready * 8).logits, direct.logits)
+    finally:
+        assert stop_server(started) == 0
+
+
 def test_pictures_in_classes_and_pictures_out(client, engine, tmp_path):
     (tmp_path / "one.png").write_bytes(png(PIXELS[0, 0]))
     found = client.explain([tmp_path / "one.png", png(PIXELS[1, 0])], classification=2, picture="overlay")

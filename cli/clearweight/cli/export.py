@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clearweight.cli.failure import FAILED_CHECK, stop
+from clearweight.cli.sizes import size_lines
 
 if TYPE_CHECKING:
     from clearweight.artifact import Fidelity
@@ -198,9 +199,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     beside = "" if floor is None else f", another training keeps {floor:.3f}"
     text = [
         f"{facts['name']} version {facts['version']}",
-        f"  reference   {facts['reference_bytes']:>11,} B",
-        f"  packed      {facts['packed_bytes']:>11,} B  {facts['ratio']:.1f}x smaller; weights.cwt alone",
-        f"  device      {facts['device_bytes']:>11,} B  {facts['device_ratio']:.1f}x smaller; all that a device needs",
+        *size_lines(facts),
         f"  accuracy    {percent(facts['accuracy_reference'])} -> {percent(facts['accuracy'])}",
     ]
     if facts["similarity"] is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import typer
 
 from clearweight.cli.failure import FAILED_CHECK, stop
+from clearweight.cli.sizes import size_lines
 
 if TYPE_CHECKING:
     from clearweight.exporter.post_training import Budget
@@ -108,9 +109,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     """Write a summary for people."""
     return [
         f"{facts['name']} version {facts['version']}",
-        f"  reference   {facts['reference_bytes']:>11,} B",
-        f"  packed      {facts['packed_bytes']:>11,} B  {facts['ratio']:.1f}x smaller; weights.cwt alone",
-        f"  device      {facts['device_bytes']:>11,} B  {facts['device_ratio']:.1f}x smaller; all that a device needs",
+        *size_lines(facts),
         f"  divergence  {facts['logit_kl']:.4f} nats between the answers",
         f"  agreement   {100 * facts['agreement']:.2f} % of the predictions",
         f"  similarity  {facts['similarity']:.3f}  mean cosine of the {facts['explainer']} maps",

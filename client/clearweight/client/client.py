@@ -155,6 +155,7 @@ class Client(_Verbs):
         classification: int | None = None,
         resize: str | None = None,
         pixels: str | None = None,
+        preprocess: bool = False,
         timeout: float | None = None,
     ) -> Prediction:
         """Predict a batch.
@@ -167,6 +168,9 @@ class Client(_Verbs):
             Let pictures have another size than the model's.
         pixels : {"byte", "unit"}, optional
             What a pixel is to a model of floats: 0 to 255, or 0 to 1.
+        preprocess : bool
+            The values are raw although raw values have the model's own type: floats that the model was trained on
+            scaled. A raw type of its own, as bytes are, says so by itself.
         timeout : float, optional
             Seconds for this call.
 
@@ -175,7 +179,12 @@ class Client(_Verbs):
         ClientError
             One class for each thing a caller would treat differently; see ``errors``.
         """
-        asked = {"classification": classification, "resize": resize, "pixels": pixels}
+        asked: dict[str, Scalar | None] = {
+            "resize": resize,
+            "pixels": pixels,
+            "preprocess": preprocess or None,
+        }
+        asked["classification"] = classification
         return self._run(self._predict(x, model, version, asked), timeout)
 
     def explain(
@@ -193,6 +202,7 @@ class Client(_Verbs):
         picture: str | None = None,
         resize: str | None = None,
         pixels: str | None = None,
+        preprocess: bool = False,
         timeout: float | None = None,
     ) -> Explanation:
         """Predict a batch and attribute one class per row to its inputs.
@@ -211,7 +221,7 @@ class Client(_Verbs):
             Of noise and masks.
         picture : {"heatmap", "overlay"}, optional
             Also return each map as a PNG.
-        classification, resize, pixels, timeout : as of ``predict``
+        classification, resize, pixels, preprocess, timeout : as of ``predict``
 
         Raises
         ------
@@ -220,6 +230,7 @@ class Client(_Verbs):
         """
         asked: dict[str, Scalar | None] = {"method": method, "steps": steps, "seed": seed}
         asked |= {"classification": classification, "picture": picture, "resize": resize, "pixels": pixels}
+        asked["preprocess"] = preprocess or None
         return self._run(self._explain(x, model, version, target, baseline, asked), timeout)
 
     def drift(self, model: str | None = None, version: str | None = None) -> dict[str, Any]:
@@ -278,10 +289,16 @@ class AsyncClient(_Verbs):
         classification: int | None = None,
         resize: str | None = None,
         pixels: str | None = None,
+        preprocess: bool = False,
         timeout: float | None = None,  # it travels with the call
     ) -> Awaitable[Prediction]:
         """Predict a batch, as ``Client.predict`` does."""
-        asked = {"classification": classification, "resize": resize, "pixels": pixels}
+        asked: dict[str, Scalar | None] = {
+            "resize": resize,
+            "pixels": pixels,
+            "preprocess": preprocess or None,
+        }
+        asked["classification"] = classification
         return self._run(self._predict(x, model, version, asked), timeout)
 
     def explain(
@@ -299,11 +316,13 @@ class AsyncClient(_Verbs):
         picture: str | None = None,
         resize: str | None = None,
         pixels: str | None = None,
+        preprocess: bool = False,
         timeout: float | None = None,  # it travels with the call
     ) -> Awaitable[Explanation]:
         """Predict and attribute a batch, as ``Client.explain`` does."""
         asked: dict[str, Scalar | None] = {"method": method, "steps": steps, "seed": seed}
         asked |= {"classification": classification, "picture": picture, "resize": resize, "pixels": pixels}
+        asked["preprocess"] = preprocess or None
         return self._run(self._explain(x, model, version, target, baseline, asked), timeout)
 
     def drift(self, model: str | None = None, version: str | None = None) -> Awaitable[dict[str, Any]]:

@@ -16,3 +16,9 @@ def test_each_kind_is_written_as_people_read_it():
 def test_what_is_missing_is_said():
     for write in (quantity.in_bytes, quantity.percent, quantity.decimal, quantity.times):
         assert write(None) == "n/a"
+
+
+def test_a_device_that_needs_more_than_the_reference_is_called_larger():
+    assert quantity.smaller(12.04) == "12.0× smaller"
+    assert quantity.smaller(0.5) == "2.0× larger"
+    assert quantity.smaller(None) == quantity.MISSING

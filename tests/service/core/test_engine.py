@@ -179,7 +179,7 @@ def test_graphs_that_do_not_fit_the_manifest_or_the_canaries_are_load_errors(tmp
         Engine(tmp_path / "whole")
 
 
-def test_raw_inputs_are_preprocessed_by_their_datatype_or_on_request(tmp_path):
+def test_raw_inputs_of_a_type_of_their_own_are_preprocessed_by_it(tmp_path):
     artifacts.write(tmp_path, preprocessing=Preprocessing("UINT8", 1 / 100))
     raw = np.clip(artifacts.inputs(3) * 100, 0, 255).astype(np.uint8)
     with Engine(tmp_path) as engine:
@@ -187,6 +187,23 @@ def test_raw_inputs_are_preprocessed_by_their_datatype_or_on_request(tmp_path):
 
         assert np.array_equal(engine.predict(raw).logits, engine.predict(ready).logits)
         assert np.array_equal(engine.explain(raw).map, engine.explain(ready).map)
+
+
+def test_raw_inputs_of_the_models_own_type_are_preprocessed_on_request(tmp_path):
+    artifacts.write(
+        tmp_path, preprocessing=Preprocessing("FP32", 1 / 8), probes=("probe_path",), calibration=20
+    )
+    ready = artifacts.inputs(3)
+    raw, baseline = ready * 8, artifacts.inputs(1, seed=3)
+    path = {"method": "probe_path"}
+    with Engine(tmp_path) as engine:
+        direct, found = engine.predict(ready), engine.predict(raw, preprocess=True)
+
+        assert np.array_equal(found.logits, direct.logits)
+        assert not np.array_equal(engine.predict(raw).logits, direct.logits)
+        assert np.array_equal(engine.explain(raw, preprocess=True).map, engine.explain(ready).map)
+        compared = engine.explain(raw, baseline=baseline * 8, preprocess=True, **path)
+        assert np.array_equal(compared.map, engine.explain(ready, baseline=baseline, **path).map)
 
 
 def test_wrong_arrays_are_refused_in_process_too(engine):

@@ -28,6 +28,13 @@ def times(ratio: float | None) -> str:
     return MISSING if ratio is None else f"{ratio:.1f}×"
 
 
+def smaller(ratio: float | None) -> str:
+    """Say by how much something is smaller than the reference, or larger: graphs outweigh a tiny network."""
+    if ratio is None:
+        return MISSING
+    return f"{times(ratio)} smaller" if ratio >= 1.0 else f"{times(1.0 / ratio)} larger"
+
+
 def shape(sizes: tuple[int, ...]) -> str:
     """Write a shape, 20 x 1 x 5 x 5."""
     return " × ".join(str(size) for size in sizes) or "scalar"

@@ -44,14 +44,14 @@ def key_figures(data: ReportData) -> list[Figure]:
         Figure(
             "Packed weights",
             quantity.in_bytes(ledger.packed_bytes),
-            f"{quantity.times(ratio)} smaller, every parameter inside",
+            f"{quantity.smaller(ratio)}, every parameter inside",
         ),
         Figure(
             "On the device",
             quantity.in_bytes(data.device_bytes),
             "not known when this page was made"
             if device_ratio is None
-            else f"{quantity.times(device_ratio)} smaller, graphs and self-test included",
+            else f"{quantity.smaller(device_ratio)}, graphs and self-test included",
         ),
         Figure("Accuracy", quantity.percent(after), f"reference {quantity.percent(before)}"),
         Figure(

@@ -121,6 +121,7 @@ class Engine:
         self,
         x: NDArray[Any] | Mapping[str, NDArray[Any]],
         *,
+        preprocess: bool = False,
         model: str | None = None,
         version: str | None = None,
     ) -> Prediction:
@@ -130,6 +131,9 @@ class Engine:
         ----------
         x : array, shape (N, ...), or input name to array
             The model's declared type, or the raw type of the manifest, which is then preprocessed here.
+        preprocess : bool
+            The values are raw although raw values have the model's own type: floats that the model was trained on
+            scaled.
         model, version : str, optional
             Needed only where several are loaded; the version defaults to the highest.
 
@@ -138,7 +142,8 @@ class Engine:
         ServiceError
             As a transport would report it: wrong shape or type, unknown model, model not ready.
         """
-        return prediction(self.infer(request_for(self.repository, x, model, version)))
+        choice = Choice(preprocess=preprocess)
+        return prediction(self.infer(request_for(self.repository, x, model, version, choice)))
 
     def explain(
         self,
@@ -149,6 +154,7 @@ class Engine:
         steps: int | None = None,
         baseline: str | NDArray[Any] | None = None,
         seed: int | None = None,
+        preprocess: bool = False,
         model: str | None = None,
         version: str | None = None,
     ) -> Explanation:
@@ -167,13 +173,15 @@ class Engine:
             before it, or an array of the input's type, raw or not.
         seed : int, optional
             Of noise and masks; default 0.
+        preprocess : bool
+            As of ``predict``; of a baseline array as well.
 
         Raises
         ------
         ServiceError
             As a transport would report it; ``TooLargeError`` where batch x steps is above the limits.
         """
-        choice = Choice(target, method, steps, baseline, seed)
+        choice = Choice(target, method, steps, baseline, seed, preprocess)
         return explanation(self.infer_explain(request_for(self.repository, x, model, version, choice)))
 
     # -- for the transports -------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from clearweight.artifact.explain_inputs import BASELINE
 from clearweight.service.core.datatypes import datatype_of
 from clearweight.service.core.errors import InvalidRequestError, UnavailableError
 from clearweight.service.core.explain_job import COMPLETENESS, MAP
-from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.parameters import PREPROCESS, TARGET
 from clearweight.service.core.repository import Repository
 from clearweight.service.core.types import (
     Explanation,
@@ -25,13 +25,14 @@ from clearweight.service.core.types import (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a program asks of an explanation; ``Engine.explain`` says what each means."""
+    """What a program asks for beside the inputs; ``Engine.explain`` says what each means."""
 
     target: int | NDArray[Any] | None = None
     method: str | None = None
     steps: int | None = None
     baseline: str | NDArray[Any] | None = None
     seed: int | None = None
+    preprocess: bool = False
 
     def parameters(self) -> dict[str, Scalar]:
         """Return what travels as protocol parameters."""
@@ -40,6 +41,8 @@ class Choice:
             asked[TARGET] = int(self.target)
         if not isinstance(self.baseline, np.ndarray):
             asked[BASELINE] = self.baseline
+        if self.preprocess:
+            asked[PREPROCESS] = True
         return {key: value for key, value in asked.items() if value is not None}
 
     def tensors(self) -> tuple[Tensor, ...]:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from clearweight.service.core.errors import InvalidRequestError
 from clearweight.service.core.model import Model
+from clearweight.service.core.parameters import PREPROCESS
 from clearweight.service.core.types import Scalar, Tensor
 from clearweight.service.core.validation import check_inputs
 
@@ -31,9 +32,9 @@ class ModelInputs:
         alone = len(specs) == 1
         self._model = model
         self._given = check_inputs(specs, inputs, raw_datatype=raw if alone else None)
-        asked = parameters.get("preprocess", False)
+        asked = parameters.get(PREPROCESS, False)
         if not isinstance(asked, bool):
-            raise InvalidRequestError(f"Parameter 'preprocess' is {asked!r}, expected a boolean.")
+            raise InvalidRequestError(f"Parameter {PREPROCESS!r} is {asked!r}, expected a boolean.")
         self._raw = asked or (alone and inputs[0].datatype != specs[0].datatype)
         if self._raw and (not alone or inputs[0].datatype != raw):
             raise InvalidRequestError(f"Preprocessing takes one {raw} input, found {inputs[0].datatype}.")

@@ -14,6 +14,8 @@ from clearweight.service.core.types import Limits, Scalar, Tensor
 
 TARGET = "target"
 """Name of the per-row class tensor, in requests and replies; -1 asks for the arg-max of the same run."""
+PREPROCESS = "preprocess"
+"""Parameter that says that the input is raw although raw values have the model's own type."""
 VARIANT = "variant"
 """Parameter that asks for the map of the uncompressed ``reference`` where the service has it loaded."""
 REFERENCE = "reference"

@@ -19,6 +19,7 @@ from clearweight.service.core.classification import CLASSIFICATION, check_count,
 from clearweight.service.core.dataplane import Call, Dataplane
 from clearweight.service.core.encoded import decode_rows
 from clearweight.service.core.errors import InvalidRequestError, QueueFullError, UnsupportedError
+from clearweight.service.core.parameters import PREPROCESS
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, Scalar, Tensor
 from clearweight.service.core.validation import check_outputs
 
@@ -118,7 +119,7 @@ def decode_request(manifest: Manifest, request: InferRequest, limits: Limits) ->
         values = decode_rows(spec, preprocessing, tensor, request.parameters, limits)
         return Tensor(tensor.name, preprocessing.raw_datatype, values)
 
-    parameters: Mapping[str, Scalar] = {**request.parameters, "preprocess": True}
+    parameters: Mapping[str, Scalar] = {**request.parameters, PREPROCESS: True}
     return replace(request, inputs=tuple(decoded(tensor) for tensor in request.inputs), parameters=parameters)
 
 

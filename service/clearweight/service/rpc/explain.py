@@ -11,7 +11,7 @@ import numpy as np
 from clearweight.service.core.dataplane import Dataplane
 from clearweight.service.core.datatypes import DATATYPES, datatype, from_bytes, to_bytes
 from clearweight.service.core.errors import ServiceError, internal
-from clearweight.service.core.parameters import TARGET
+from clearweight.service.core.parameters import PREPROCESS, TARGET
 from clearweight.service.core.presentation import Presentation
 from clearweight.service.core.types import InferRequest, InferResponse, Limits, ModelHealth, Scalar, Tensor
 from clearweight.service.core.validation import check_shape
@@ -100,7 +100,7 @@ def decode_explain(request: pb.ExplainRequest, limits: Limits) -> InferRequest:
     if request.method:
         parameters["method"] = request.method
     if request.preprocess:
-        parameters["preprocess"] = True
+        parameters[PREPROCESS] = True
     for key in ("steps", "baseline", "seed", "classification", "picture", "resize", "pixels"):
         if request.HasField(key):
             parameters[key] = getattr(request, key)

@@ -7,8 +7,8 @@ export function showCard(card) {
   const { quality, fidelity } = card;
   const similarity = fidelity?.similarity.pooled_cosine;
   byId("tiles").replaceChildren(
-    tile("Weights", bytes(packed), `${(reference / packed).toFixed(1)} times smaller than ${bytes(reference)}`),
-    tile("All a device needs", bytes(device), `${(reference / device).toFixed(1)} times smaller, explanations included`),
+    tile("Weights", bytes(packed), `${compared(reference, packed)} than ${bytes(reference)}`),
+    tile("All a device needs", bytes(device), `${compared(reference, device)}, explanations included`),
     tile("Accuracy", percent(quality.compressed.accuracy), `${percent(quality.reference.accuracy)} uncompressed`),
     tile("Same explanation", similarity === undefined ? "unknown" : similarity.toFixed(3),
       fidelity ? `pooled cosine of ${fidelity.explainer}, ${fidelity.samples} samples` : "not measured"),
@@ -16,6 +16,11 @@ export function showCard(card) {
   showSimilarity(byId("similarity"), fidelity);
   showLedger(byId("ledger"), card);
   byId("digest").textContent = `Manifest ${card.sha256.slice(0, 16)}…`;
+}
+
+// Graphs outweigh a tiny network.
+function compared(reference, own) {
+  return own <= reference ? `${(reference / own).toFixed(1)} times smaller` : `${(own / reference).toFixed(1)} times larger`;
 }
 
 // Where the similarity stands between what another training gives and the same map.
