@@ -178,6 +178,25 @@ def test_rates_of_skipped_rows_have_a_zero_to_start_from(watched):
         assert value(found, "attribution_drift_skipped_total", model="tiny", reason=reason) == 0
 
 
+def test_every_row_is_compared_or_counted_as_skipped_at_every_scrape(models):
+    options = EngineOptions(shadow=0.3, shadow_cpu_share=1.0, shadow_queue=1)
+    for opened in open_service(models / "tiny" / "10", options):
+        for answered in (3, 40):
+            for _ in range(answered):
+                opened.http.post(INFER, json=body())
+            opened.engine.drain_shadow()
+            found = samples(opened.http)
+            skipped = [
+                value(found, "attribution_drift_skipped_total", model="tiny", reason=reason)
+                for reason in ("sampled_out", "budget", "no_reference")
+            ]
+            which = {"model": "tiny", "source": "shadow"}
+            compared = found.get(("clearweight_attribution_drift_compared_total", tuple(which.items())), 0.0)
+            rows = value(found, "batch_size_sum", verb="predict")
+            assert compared + sum(skipped) == rows
+            assert skipped[0] > 0
+
+
 def test_a_model_without_a_fidelity_record_has_no_verdict(tmp_path):
     def unmeasured(manifest):
         return replace(manifest, fidelity=None)
