@@ -24,6 +24,7 @@ from clearweight.exporter.graph import to_onnx
 BENCH = "large_export"
 INPUTS = 64
 SIZE = 224
+THREADS = 2
 
 
 def write_inputs(folder: Path, *, part: int) -> int:
@@ -53,7 +54,7 @@ def exported(folder: Path) -> tuple[float, float, int]:
     """
     command = [sys.executable, "-m", "clearweight.cli.main", "export", str(folder / "vgg_16.onnx")]
     command += ["--data", str(folder / "calibration.npy"), "--out", str(folder / "models")]
-    command += ["--methods", "input_x_gradient"]
+    command += ["--methods", "input_x_gradient", "--threads", str(THREADS)]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         _, status, used = os.wait4(running.pid, 0)

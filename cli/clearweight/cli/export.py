@@ -84,6 +84,9 @@ def export(
             help="ONNX only: calibration (inputs of --data travel) or synthetic.", rich_help_panel=ONNX_PANEL
         ),
     ] = "calibration",
+    threads: Annotated[
+        int, typer.Option(help="ONNX only: threads of ONNX Runtime.", min=1, rich_help_panel=ONNX_PANEL)
+    ] = 1,
 ) -> None:
     """Compress a model as a recipe says, or an ONNX file inside a budget, and write the artifact.
 
@@ -111,6 +114,7 @@ def export(
             methods=methods,
             coder=coder,
             canaries=canaries,
+            threads=threads,
             overwrite=overwrite,
             json=json,
         )

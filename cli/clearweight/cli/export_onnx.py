@@ -2,6 +2,7 @@
 
 import json as json_format
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import typer
@@ -32,6 +33,7 @@ def export_file(
     methods: str,
     coder: str,
     canaries: str,
+    threads: int,
     overwrite: bool,
     json: bool,
 ) -> None:
@@ -50,24 +52,27 @@ def export_file(
     if canaries not in get_args(CANARY_SOURCES):
         stop(f"--canaries {canaries!r}: expected {' or '.join(get_args(CANARY_SOURCES))}.")
     chosen = tuple(wanted(methods, list(EXPLAINERS)))
-    own = prepare(read_onnx(model))
     console = Console(stderr=True)
-    for change in own.changes:
-        console.print(f"{model.name}: {change}", soft_wrap=True)
-    inputs = None if data is None else read_samples(data, own.row, MOST_INPUTS)
-    if data is None:
-        console.print(f"Warning: {NO_DATA}", soft_wrap=True)
-    elif canaries == "calibration":
-        console.print(SENT.format(count=CANARIES, file=data.name), soft_wrap=True)
-    order = Order(
-        name or model.stem,
-        budget=budget,
-        methods=chosen,
-        coder="huffman" if coder == "huffman" else "range",
-        canary_source=canaries,
-    )
-    with ProgressBars(console) as progress:
-        exported = export_onnx(own, inputs, order, out, progress, overwrite=overwrite)
+    with TemporaryDirectory() as name_of_folder:
+        folder = Path(name_of_folder)
+        own = prepare(read_onnx(model, folder), folder)
+        for change in own.changes:
+            console.print(f"{model.name}: {change}", soft_wrap=True)
+        inputs = None if data is None else read_samples(data, own.row, MOST_INPUTS)
+        if data is None:
+            console.print(f"Warning: {NO_DATA}", soft_wrap=True)
+        elif canaries == "calibration":
+            console.print(SENT.format(count=CANARIES, file=data.name), soft_wrap=True)
+        order = Order(
+            name or model.stem,
+            budget=budget,
+            methods=chosen,
+            coder="huffman" if coder == "huffman" else "range",
+            canary_source=canaries,
+            threads=threads,
+        )
+        with ProgressBars(console) as progress:
+            exported = export_onnx(own, inputs, order, out, progress, overwrite=overwrite)
     facts = summary(exported)
     typer.echo(json_format.dumps(facts, indent=1) if json else "\n".join(lines(facts)))
     if not exported.passed:

@@ -27,9 +27,13 @@ from clearweight.artifact import (
 from clearweight.artifact.manifest import LAGS
 from clearweight.artifact.score import SCORES
 from clearweight.exporter.explain import ExplainGraph
+from clearweight.exporter.graph.shape import row_elements
+from clearweight.exporter.outside import has_outside, let_read
 from clearweight.exporter.sections import FidelitySection
 
 CHUNK = 64
+# Bytes of the values of one run, those of the way back included, that a chunk is cut to.
+RUN_BYTES = 512 << 20
 # The drift score that is broken down by class, for the most frequent classes that have samples enough to say something.
 BROKEN_DOWN = "pooled_cosine"
 MOST_CLASSES = 8
@@ -61,6 +65,8 @@ def explained(
     inputs: NDArray[np.float32],
     target: NDArray[np.int64] | None,
     graph: ExplainGraph | None = None,
+    *,
+    chunk: int = CHUNK,
 ) -> Explained:
     """Run an explain graph over ``inputs`` in chunks.
 
@@ -69,18 +75,24 @@ def explained(
     target : (n,), the explained class of each input; None explains the arg-max of each run
     graph : what runs, where it takes further inputs or several rows for each: the inputs are those that a device makes
         when nothing is asked for, the usual steps, seed 0 and baseline zero
+    chunk : rows at once, at most
     """
     if target is None:
         target = np.full(len(inputs), -1, np.int64)
     name = next(i.name for i in session.get_inputs() if i.name != "target")
     outputs = [o.name for o in session.get_outputs()][:2]
-    size = CHUNK if graph is None else min(CHUNK, max(1, MOST_ROWS // graph.steps))
+    size = chunk if graph is None else min(chunk, max(1, MOST_ROWS // graph.steps))
     parts = []
     for i in range(0, len(inputs), size):
         rows = inputs[i : i + size]
         further = {} if graph is None else _further(graph, rows.shape)
         parts.append(session.run(outputs, {name: rows, "target": target[i : i + size], **further}))
     return Explained(logits=np.concatenate([p[1] for p in parts]), maps=np.concatenate([p[0] for p in parts]))
+
+
+def chunk_of(model: onnx.ModelProto) -> int:
+    """Return how many rows of a classifier, explained, take no more than ``RUN_BYTES``; at most ``CHUNK``."""
+    return max(1, min(CHUNK, RUN_BYTES // max(1, 2 * 4 * row_elements(model))))
 
 
 def _further(graph: ExplainGraph, shape: tuple[int, ...]) -> dict[str, NDArray[np.float32]]:
@@ -297,10 +309,12 @@ def _rows(maps: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def session_without_optimisation(model: onnx.ModelProto, threads: int) -> ort.InferenceSession:
-    """Open a self-contained graph with the runtime's graph optimisation off: a second opinion on the same graph."""
+    """Open a graph with the runtime's graph optimisation off: a second opinion on the same graph."""
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
     providers: list[Any] = ["CPUExecutionProvider"]
+    if has_outside(model):
+        let_read(options)
     return ort.InferenceSession(model.SerializeToString(), options, providers=providers)

@@ -116,15 +116,18 @@ def describe(
     )
 
 
-def device_bytes(manifest: Manifest, contents: Mapping[str, bytes], page_bytes: int) -> int:
+def device_bytes(manifest: Manifest, contents: Mapping[str, bytes | Path], page_bytes: int) -> int:
     """Return the bytes of all that a device needs: the files, and the manifest that lists them and the report.
 
     The page quotes this number, so it is asked before the page is final; ``page_bytes`` only counts by its digits.
     """
     unknown = "0" * 64
-    files = {name: FileEntry(len(data), unknown, device=True) for name, data in contents.items()}
+    sizes = {
+        name: len(data) if isinstance(data, bytes) else data.stat().st_size for name, data in contents.items()
+    }
+    files = {name: FileEntry(size, unknown, device=True) for name, size in sizes.items()}
     files["report.html"] = FileEntry(page_bytes, unknown, device=False)
-    return sum(map(len, contents.values())) + len(manifest_to_bytes(replace(manifest, files=files)))
+    return sum(sizes.values()) + len(manifest_to_bytes(replace(manifest, files=files)))
 
 
 def reference_manifest(manifest: Manifest, reference: Emitted, seen: Compared) -> Manifest:

@@ -24,6 +24,7 @@ from clearweight.exporter.graph.onnx_file import described, facts
 from clearweight.exporter.graph.probability_tail import Tail, cut_tail, restore_tail
 from clearweight.exporter.graph.session import session
 from clearweight.exporter.graph.shape import BATCH
+from clearweight.exporter.outside import move_outside
 
 # How far an output may move by the rewriting of the graph, relative to the largest: float32 sums in another order.
 OUTPUT_ERROR_MAX = 1e-3
@@ -57,8 +58,12 @@ class OwnModel:
         return _row(self.classifier)
 
 
-def prepare(source: onnx.ModelProto) -> OwnModel:
+def prepare(source: onnx.ModelProto, folder: Path | None = None) -> OwnModel:
     """Bring a model into the form that explainers take; opset (from 16 on) and IR version stay its own.
+
+    Parameters
+    ----------
+    folder : where large parameters are put that got new values here, outside the model; None keeps them inside
 
     Raises
     ------
@@ -74,6 +79,8 @@ def prepare(source: onnx.ModelProto) -> OwnModel:
         # Several outputs, or control flow: not a form to compress, but what needs no gradient can explain it.
         if not _is_odd(ready):
             raise
+    if folder is not None:
+        ready = move_outside(ready, folder)
     before, after = facts(source), facts(ready)
     if before.operators.get("BatchNormalization", 0) > after.operators.get("BatchNormalization", 0):
         changes.append("BatchNormalization merged into the operator before it")

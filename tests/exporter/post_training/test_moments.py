@@ -34,7 +34,7 @@ def slow_fisher_rows(module: nn.Sequential, place: int, x: np.ndarray) -> np.nda
 def test_statistics_are_those_of_autograd(module, row, places):
     model, x = exported(module, row), rows(40, row)
     layers = layers_of(model)
-    found = moments(model, layers, x)
+    found = dict(moments(model, layers, x))
 
     for layer, place in zip(layers, places, strict=True):
         seen = found[layer.weight]
@@ -49,7 +49,7 @@ def test_half_the_curvature_is_the_divergence_of_a_small_change():
     # Of the last layer the Kronecker factors are exact where inputs are alike: one input.
     module, x = mlp(), rows(1, (16,))
     model = exported(module, (16,))
-    seen = moments(model, layers_of(model), x)["3.weight"]
+    seen = dict(moments(model, layers_of(model), x))["3.weight"]
     change = np.zeros((5, 12))
     change[2] = 1e-2 * np.random.default_rng(0).normal(size=12)
     with torch.no_grad():
@@ -64,10 +64,23 @@ def test_half_the_curvature_is_the_divergence_of_a_small_change():
 def test_wide_layers_keep_their_moments_in_blocks(monkeypatch):
     monkeypatch.setattr(module_of_moments, "BLOCK", 5)
     model, x = exported(mlp(), (16,)), rows(30, (16,))
-    seen = moments(model, layers_of(model), x)["1.weight"]
+    seen = dict(moments(model, layers_of(model), x))["1.weight"]
 
     assert [len(block) for block in seen.blocks] == [5, 5, 5, 1]
     np.testing.assert_allclose(seen.blocks[2], x[:, 10:15].T @ x[:, 10:15] / 30, rtol=1e-4)
+
+
+def test_inputs_wait_only_while_they_take_less_room_than_their_sums(monkeypatch):
+    monkeypatch.setattr(module_of_moments, "_RUN_BYTES", 1)  # one row at a time
+    model, x = exported(mlp(), (16,)), rows(60, (16,))
+    eager = module_of_moments._Sums(layers_of(model)[0])
+    for row in x:
+        eager.add_inputs(row[None])
+        assert bool(eager._blocks) != bool(eager._waiting)
+    assert eager._blocks  # 60 rows of 64 bytes are more than 16 x 16 sums
+    seen = dict(moments(model, layers_of(model), x))["1.weight"]
+
+    np.testing.assert_allclose(seen.blocks[0], x.T @ x / 60, rtol=1e-4, atol=1e-6)
 
 
 def test_drawn_labels_have_the_expectation_of_all():

@@ -22,6 +22,7 @@ from clearweight.exporter.autodiff.value_type import (
     to_proto,
     type_of_array,
 )
+from clearweight.exporter.outside import check, lies_outside, numbers
 
 MIN_OPSET = 16  # what the rules emit exists from here on; ScatterElements adds since 16
 _SETTING_SIZE = 4096  # larger constants never shape a result
@@ -109,9 +110,9 @@ class Graph:
         tensor = next((entry for entry in self._model.graph.initializer if entry.name == value), None)
         if tensor is None or any(source.name == value for source in self._model.graph.input):
             return None
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not lies_outside(tensor):
             return None
-        return np.asarray(onnx.numpy_helper.to_array(tensor))
+        return numbers(tensor)
 
     def producer(self, value: str) -> Node | None:
         """Return the node that makes a value; None for inputs and parameters."""
@@ -219,7 +220,7 @@ class Graph:
             graph.input.add(name=name).type.CopyFrom(to_proto(self._types[name]))
         for name in outputs:
             graph.output.add(name=name).type.CopyFrom(to_proto(self._types[name]))
-        onnx.checker.check_model(written)
+        check(written)
         return written
 
     def _append(self, source: onnx.NodeProto) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from clearweight.artifact import explain_inputs
 from clearweight.exporter.explain.explain_graph import ExplainGraph
-from clearweight.exporter.explain.float64 import Float64Twin
+from clearweight.exporter.explain.float64 import Float64Twin, rows_at_once
 from clearweight.exporter.explain.frozen_rounding import frozen_rounding
 
 Array = NDArray[np.float64]
@@ -104,8 +104,12 @@ def difference_error(
     scale = float(points.std()) or 1.0
     x = points + _JITTER * scale * generator.uniform(-1, 1, points.shape)
     inputs = checking_inputs(graph, x, _JITTER * scale * generator.uniform(-1, 1, points.shape))
-    target = _logits(model, x).argmax(axis=1)
-    maps: Array = Float64Twin(graph.model).run({_source(model): x, "target": target, **inputs})["explain"]
+    # Surrogates of roundings are frozen at one batch, which must stay whole.
+    rows_once = None if graph.gradient_ste else rows_at_once(model)
+    target = _logits(model, x, rows_once).argmax(axis=1)
+    maps: Array = Float64Twin(graph.model, rows_once).run({_source(model): x, "target": target, **inputs})[
+        "explain"
+    ]
     if graph.layer is not None:
         return _channel_error(graph, model, graph.layer, x, target, maps)
     at, weights, factor = WEIGHTED_POINTS[graph.method](x, inputs, graph.settings)
@@ -114,7 +118,7 @@ def difference_error(
     moves = _STEP * scale * (along * factor)[:, None]
     rows = np.stack([at + moves, at - moves])
     near = frozen_rounding(model, at.reshape(-1, *x.shape[1:])) if graph.gradient_ste else model
-    logits = _logits(near, rows.reshape(-1, *x.shape[1:])).reshape(*rows.shape[:4], -1)
+    logits = _logits(near, rows.reshape(-1, *x.shape[1:]), rows_once).reshape(*rows.shape[:4], -1)
     slopes = np.tensordot(weights, (logits[0] - logits[1]) / (2 * _STEP * scale), axes=(0, 1))
     if maps.ndim > x.ndim:  # one map for each class
         expected, got = slopes, np.einsum("dnr,ncr->dnc", _flat(along, 2), _flat(maps, 2))
@@ -156,8 +160,8 @@ def _flat(values: Array, leading: int) -> Array:
     return values.reshape(*values.shape[:leading], -1)
 
 
-def _logits(model: onnx.ModelProto, x: Array) -> Array:
-    found: Array = Float64Twin(model).run({_source(model): x})[model.graph.output[0].name]
+def _logits(model: onnx.ModelProto, x: Array, rows: int | None) -> Array:
+    found: Array = Float64Twin(model, rows).run({_source(model): x})[model.graph.output[0].name]
     return found
 
 

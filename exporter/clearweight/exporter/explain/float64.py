@@ -9,7 +9,7 @@ repetition, the only kind that gradients emit, is done by numpy.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,12 +17,16 @@ import onnx
 from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_gemm import Gemm_7 as ReferenceGemm
 from onnx.reference.ops.op_resize import Resize as ReferenceResize
 
+from clearweight.exporter.autodiff.node import values_read
 from clearweight.exporter.explain.float64_convolution import CONVOLUTION
 from clearweight.exporter.explain.float64_pooling import POOLING
 from clearweight.exporter.explain.float64_rounding import ROUNDING, dequantize_parameters
 from clearweight.exporter.graph.matmul_nbits import standard_operators
+from clearweight.exporter.graph.shape import BATCH, row_elements
+from clearweight.exporter.outside import lies_outside, numbers, with_declared
 
 
 class _Resize(ReferenceResize):
@@ -92,22 +96,56 @@ class _LRN(OpRun):
 
 
 _LRN.__name__ = "LRN"
-_OPERATORS: list[Any] = [_Resize, _GroupNormalization, _Erf, _LRN, *CONVOLUTION, *POOLING, *ROUNDING]
 
+
+class _Gemm(ReferenceGemm):
+    """A product with a weight that is still in float32: widened some outputs at a time."""
+
+    op_domain = ""
+
+    def _run(self, a: NDArray[Any], b: NDArray[Any], c: NDArray[Any] | None = None, **settings: Any) -> Any:  # type: ignore[override]  # as it is called
+        if b.dtype == a.dtype:
+            return super()._run(a, b, c, **settings)  # type: ignore[no-untyped-call]  # onnx has no types here
+        rows, weight = (a.T if settings["transA"] else a), (b.T if settings["transB"] else b)
+        product = np.empty((len(rows), weight.shape[1]))
+        step = max(1, _WIDENED // len(weight))
+        for start in range(0, weight.shape[1], step):
+            product[:, start : start + step] = rows @ weight[:, start : start + step].astype(np.float64)
+        product *= settings["alpha"]
+        return (product if c is None else product + settings["beta"] * c,)
+
+
+_Gemm.__name__ = "Gemm"
+_OPERATORS: list[Any] = [_Resize, _GroupNormalization, _Erf, _LRN, _Gemm, *CONVOLUTION, *POOLING, *ROUNDING]
+
+# Elements of a weight that are widened at once, and bytes of the values of one evaluation.
+_WIDENED = 1 << 23
+_RUN_BYTES = 256 << 20
 _SINGLE, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
 class Float64Twin:
     """A model that computes in float64 what ``model`` computes in float32.
 
+    Parameters of a file of their own are widened when they are read, and every value is dropped behind its last reader:
+    a network takes little more than its largest layer and what its way back needs.
+
     Parameters
     ----------
-    model : self-contained, standard operators and packed products (MatMulNBits) only; not modified
+    model : standard operators and packed products (MatMulNBits) only; not modified
+    rows : how many rows are evaluated at once, of a model whose inputs or outputs have a free batch
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(double_precision(standard_operators(model)), new_ops=_OPERATORS)
+    def __init__(self, model: onnx.ModelProto, rows: int | None = None) -> None:
+        standard = standard_operators(model)
+        self._outside = {tensor.name: tensor for tensor in standard.graph.initializer if lies_outside(tensor)}
+        self._evaluator = ReferenceEvaluator(double_precision(with_declared(standard)), new_ops=_OPERATORS)
         self._outputs = [output.name for output in model.graph.output]
+        self._split = [entry.name for entry in model.graph.input if _has_batch(entry)]
+        self._rows = rows if all(map(_has_batch, model.graph.output)) else None
+        self._dropped = _last_read(
+            self._evaluator.rt_nodes_, {*self._outputs, *self._evaluator.rt_inits_, ""}
+        )
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Evaluate; floating inputs are widened, outputs come by name."""
@@ -115,7 +153,60 @@ class Float64Twin:
             name: value.astype(np.float64) if np.issubdtype(value.dtype, np.floating) else value
             for name, value in inputs.items()
         }
-        return dict(zip(self._outputs, self._evaluator.run(None, wide), strict=True))
+        split = [name for name in self._split if name in wide]
+        count = len(wide[split[0]]) if split else 0
+        if self._rows is None or count <= self._rows:
+            return self._evaluate(wide)
+        parts = [
+            self._evaluate(wide | {name: wide[name][start : start + self._rows] for name in split})
+            for start in range(0, count, self._rows)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self._outputs}
+
+    def _evaluate(self, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        known: dict[str, Any] = {"": None, **self._evaluator.rt_inits_, **inputs}
+        for node, dropped in zip(self._evaluator.rt_nodes_, self._dropped, strict=True):
+            taken = [
+                self._parameter(name, wide=node.op_type != "Gemm" or place != 1)
+                if name in self._outside
+                else known[name]
+                for place, name in enumerate(node.input)
+            ]
+            if node.need_context():
+                captured = values_read(node.onnx_node) & set(self._outside)
+                around = known | {name: self._parameter(name, wide=True) for name in captured}
+                made = node.run(*taken, context=around)
+            else:
+                made = node.run(*taken)
+            known.update(zip(node.output, made, strict=False))
+            for name in dropped:
+                known.pop(name, None)
+        return {name: known[name] for name in self._outputs}
+
+    def _parameter(self, name: str, *, wide: bool) -> NDArray[Any]:
+        values = numbers(self._outside[name])
+        return values.astype(np.float64) if wide else values
+
+
+def rows_at_once(model: onnx.ModelProto) -> int:
+    """Return how many rows of a classifier to evaluate at once: their values take no more than ``_RUN_BYTES``."""
+    return max(1, _RUN_BYTES // max(1, 8 * row_elements(model)))
+
+
+def _has_batch(value: onnx.ValueInfoProto) -> bool:
+    dims = value.type.tensor_type.shape.dim
+    return bool(dims) and dims[0].dim_param == BATCH
+
+
+def _last_read(nodes: Sequence[Any], kept: Collection[str]) -> list[set[str]]:
+    """Name, for every node, the values that nobody reads behind it."""
+    dropped: list[set[str]] = []
+    seen = set(kept)
+    for node in reversed(nodes):
+        touched = values_read(node.onnx_node) | set(node.output)
+        dropped.append(touched - seen)
+        seen |= touched
+    return dropped[::-1]
 
 
 def double_precision(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -22,7 +22,7 @@ from clearweight.exporter.explain.agreement import Agreement, Map, agreement, fr
 from clearweight.exporter.explain.difference import checking_inputs, difference_error
 from clearweight.exporter.explain.errors import VerificationError
 from clearweight.exporter.explain.explain_graph import ExplainGraph
-from clearweight.exporter.explain.float64 import Float64Twin
+from clearweight.exporter.explain.float64 import Float64Twin, rows_at_once
 from clearweight.exporter.explain.row_by_row import ROW_BY_ROW, row_by_row
 from clearweight.exporter.graph import session
 
@@ -102,10 +102,14 @@ def verify(
     classes = np.argsort(-logits[0], kind="stable")[:2]
     # One class for all samples at a time: only then does an equal map mean an equal gradient.
     targets = np.repeat(classes[:, None], len(samples), axis=1).astype(np.int64)
-    twin = None if graph.method in ROW_BY_ROW else Float64Twin(graph.model)
-    results, aim, oracles = [], [], []
+    results = [own_graph.run(samples, target, inputs) for target in targets]
+    _require_sums(graph, own_graph, results, samples, targets, inputs, model.graph.output[0].name)
+    missing = _completeness_error(graph, own_graph, results, samples, targets)
+    # What follows takes memory of its own: the session's is given back.
+    del running, own_graph
+    twin = None if graph.method in ROW_BY_ROW else Float64Twin(graph.model, rows_at_once(model))
+    aim, oracles = [], []
     for target in targets:
-        results.append(own_graph.run(samples, target, inputs))
         feed = {source: samples, "target": target, **inputs}
         aim.append(row_by_row(graph, model, feed) if twin is None else twin.run(feed)["explain"])
         if oracle is not None:
@@ -118,8 +122,6 @@ def verify(
         slope is None or slope <= DIFFERENCE_ERROR_MAX,
         f"it differs from finite differences by {slope} of their size, expected at most {DIFFERENCE_ERROR_MAX}",
     )
-    _require_sums(graph, own_graph, results, samples, targets, inputs, model.graph.output[0].name)
-    missing = _completeness_error(graph, own_graph, results, samples, targets)
     largest = max(1.0, float(np.abs(logits).max()))
     allowed = COMPLETENESS_ERROR_MAX.get(graph.method, EXACT_ERROR_MAX)
     # Of a surrogate's map nobody expects that it adds up to the logit of the model with its roundings.

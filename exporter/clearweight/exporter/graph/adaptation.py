@@ -19,6 +19,7 @@ from clearweight.exporter.graph.opset import at_supported_opset, opset_of
 from clearweight.exporter.graph.precision import half_types, widen
 from clearweight.exporter.graph.role import FLOATS
 from clearweight.exporter.graph.session import session
+from clearweight.exporter.outside import lies_outside
 
 _SAMPLE_BATCH = 2
 _SAMPLE_SIZE = 2**22  # elements; larger inputs are not worth the time of a check
@@ -59,7 +60,7 @@ def adapt(model: onnx.ModelProto) -> Adaptation:
 
     Parameters
     ----------
-    model : self-contained; not modified
+    model : self-contained, but for what `outside` moved; not modified
 
     Raises
     ------
@@ -97,7 +98,7 @@ def _require_whole(model: onnx.ModelProto) -> None:
         name = model.graph.sparse_initializer[0].values.name
         raise UnsupportedModelError(f"Initializer {name!r} is sparse, expected dense ones.")
     for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not lies_outside(tensor):
             raise UnsupportedModelError(
                 f"Initializer {tensor.name!r} lies outside the model, expected a self-contained model: "
                 "load the external data first."

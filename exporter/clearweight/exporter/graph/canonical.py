@@ -15,6 +15,7 @@ import onnx_ir.passes.common as common_passes
 from clearweight.exporter.graph import constant, naming, onnx_fold, simplify
 from clearweight.exporter.graph.errors import UnsupportedModelError
 from clearweight.exporter.graph.shape import BATCH, free_batch
+from clearweight.exporter.outside import ROOT, check, lies_outside
 
 OPSET = 18
 IR_VERSION = 10
@@ -32,7 +33,7 @@ def canonicalize(
 
     Parameters
     ----------
-    model : self-contained (no external data), any opset that converts to 18; not modified
+    model : no external data but what `outside` moved, any opset that converts to 18; not modified
     parameters : names, optional
         Initializers that are parameters whatever reads them (the torch names). Weights and biases by the
         operator's definition are parameters without being named. None means the origin is unknown: then
@@ -49,6 +50,7 @@ def canonicalize(
     own = onnx.ModelProto()  # onnx_ir reads tensors in place, so renaming one would rename the caller's
     own.CopyFrom(model)
     intermediate = ir.from_proto(_at_opset(own, opset))
+    ir.external_data.set_base_dir(intermediate.graph, ROOT)
     common_passes.InlinePass()(intermediate)
     common_passes.RemoveInitializersFromInputsPass()(intermediate)
     _require_classifier(intermediate)
@@ -78,7 +80,7 @@ def _require_readable(model: onnx.ModelProto) -> None:
             "sparse files are for exchange and are written last."
         )
     for tensor in model.graph.initializer:
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL and not lies_outside(tensor):
             raise UnsupportedModelError(
                 f"Initializer {tensor.name!r} lies outside the model, expected a self-contained model: "
                 "load the external data or embed the parameters first."
@@ -156,15 +158,18 @@ def _to_proto(model: ir.Model, opset: int, ir_version: int) -> onnx.ModelProto:
             if added.HasField("t"):
                 added.t.ClearField("name")
     for tensor in sorted(written.graph.initializer, key=lambda tensor: _first_use(written, tensor.name)):
-        array = onnx.numpy_helper.to_array(tensor)
-        graph.initializer.append(onnx.numpy_helper.from_array(array, tensor.name))
+        graph.initializer.append(tensor if lies_outside(tensor) else _plain(tensor))
     for origin, target in ((written.graph.input, graph.input), (written.graph.output, graph.output)):
         for value in origin:
             entry_value = target.add(name=value.name)
             entry_value.type.tensor_type.CopyFrom(value.type.tensor_type)
     free_batch(canonical)
-    onnx.checker.check_model(canonical, full_check=True)
+    check(canonical, full=True)
     return canonical
+
+
+def _plain(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    return onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor), tensor.name)
 
 
 def _first_use(model: onnx.ModelProto, name: str) -> tuple[int, int]:

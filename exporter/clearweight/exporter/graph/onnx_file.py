@@ -9,6 +9,7 @@ from google.protobuf.message import DecodeError
 from onnx import external_data_helper
 
 from clearweight.exporter.graph.errors import OnnxFileError
+from clearweight.exporter.outside import check, move_outside
 
 # Protobuf cannot write a message of more bytes than this, and an explain graph holds the whole model.
 MAX_BYTES = 2**31 - 1
@@ -35,8 +36,12 @@ class Facts:
     operators: dict[str, int]
 
 
-def read_onnx(path: Path) -> onnx.ModelProto:
+def read_onnx(path: Path, folder: Path | None = None) -> onnx.ModelProto:
     """Read a file with its external data, and let onnx check it.
+
+    Parameters
+    ----------
+    folder : where large parameters are put, outside the model; None keeps all inside
 
     Raises
     ------
@@ -62,7 +67,9 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         )
     _take_in(model, path)
     try:
-        onnx.checker.check_model(model)
+        if folder is not None:
+            model = move_outside(model, folder)
+        check(model)
     except (onnx.checker.ValidationError, ValueError) as error:
         raise OnnxFileError(f"{path} is not valid ONNX: {_first_line(error)}") from error
     return model

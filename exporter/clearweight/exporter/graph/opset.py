@@ -4,6 +4,7 @@ import onnx
 
 from clearweight.exporter.autodiff import MAX_OPSET, MIN_OPSET
 from clearweight.exporter.graph.errors import UnsupportedModelError
+from clearweight.exporter.outside import check
 
 OLDEST = 7  # before it BatchNormalization, Dropout and broadcasting meant other things
 CONVERTED = 17  # the last opset that old networks reach without changed reductions and splits
@@ -44,7 +45,7 @@ def at_supported_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         )
     try:
         converted = onnx.version_converter.convert_version(model, CONVERTED)
-        onnx.checker.check_model(converted)
+        check(converted)
     except Exception as error:
         raise UnsupportedModelError(
             f"The model has opset {opset}, and onnx cannot convert it to {CONVERTED} "

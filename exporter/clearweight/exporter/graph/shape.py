@@ -1,5 +1,7 @@
 """Shapes of all intermediate values, with the batch as the one free axis."""
 
+import math
+
 import onnx
 
 from clearweight.exporter.graph.errors import UnsupportedModelError
@@ -106,6 +108,17 @@ def write_shape(value: onnx.ValueInfoProto, element: int, dims: Dims) -> None:
             entry.dim_value = dim
         elif dim is not None:
             entry.dim_param = dim
+
+
+def row_elements(model: onnx.ModelProto) -> int:
+    """Return how many elements one row has in all values whose shape the model states."""
+    return sum(
+        math.prod(
+            dim.dim_value for dim in list(value.type.tensor_type.shape.dim)[1:] if dim.HasField("dim_value")
+        )
+        for value in (*model.graph.input, *model.graph.value_info, *model.graph.output)
+        if value.type.tensor_type.shape.dim and value.type.tensor_type.shape.dim[0].HasField("dim_param")
+    )
 
 
 def _shown(dims: Dims | None) -> str:

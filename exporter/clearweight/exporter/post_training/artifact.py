@@ -2,10 +2,11 @@
 
 import hashlib
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -22,9 +23,12 @@ from clearweight.artifact import (
     TensorSpec,
     WeightsReport,
     write_artifact,
+    write_weights,
 )
 from clearweight.artifact.errors import ArtifactExistsError
 from clearweight.exporter.calibration import (
+    Explained,
+    chunk_of,
     distances,
     drift_null,
     explained,
@@ -35,12 +39,13 @@ from clearweight.exporter.calibration import (
 from clearweight.exporter.canaries import canary, synthetic
 from clearweight.exporter.data import Labelled
 from clearweight.exporter.description import device_bytes
-from clearweight.exporter.emission import pack
 from clearweight.exporter.errors import DataError
 from clearweight.exporter.evaluate.onnx_module import OnnxModule
 from clearweight.exporter.explain import NotApplicableError, build, verify
 from clearweight.exporter.explain.record import record
-from clearweight.exporter.graph import session, split_parameters
+from clearweight.exporter.graph import session
+from clearweight.exporter.graph.parameters import structure_of
+from clearweight.exporter.outside import Parameters
 from clearweight.exporter.own_model import OwnModel
 from clearweight.exporter.post_training.budget import Budget, Found, divergence, search
 from clearweight.exporter.post_training.compress import compress, gather
@@ -100,8 +105,20 @@ class _Network:
 
     graphs: Mapping[str, onnx.ModelProto]
     records: dict[str, Explainer]
-    contents: dict[str, bytes]
+    contents: dict[str, bytes | Path]
     report: WeightsReport
+    chunk: int
+
+    def explained(
+        self,
+        threads: int,
+        *asked: tuple[NDArray[np.float32], NDArray[np.int64] | None],
+        optimised: bool = True,
+    ) -> list[Explained]:
+        """Explain inputs, each with its targets, in a session that is there no longer than that."""
+        opened = session if optimised else session_without_optimisation
+        running = opened(self.graphs[DEFAULT], threads=threads)
+        return [explained(running, inputs, target, chunk=self.chunk) for inputs, target in asked]
 
 
 def probes(own: OwnModel, count: int, seed: int) -> NDArray[np.float32]:
@@ -154,26 +171,33 @@ def export_onnx(
     found = search(
         statistics, own.classifier, held, order.budget, method=DEFAULT, threads=order.threads, on_try=told
     )
-    made = compress(statistics, found.multiplier)
-    del statistics
-    whole = [CodedTensor(name, values) for name, values in split_parameters(own.classifier)[1].items()]
-    reference = _network(own.classifier, whole, replace(order, coder="huffman"), held, progress)
-    compressed = _network(made.model, made.tensors, order, held, progress)
     if inputs is None:
         order = replace(order, canary_source="synthetic")
     sent = held[:CANARIES] if order.canary_source == "calibration" else probes(own, CANARIES, 1)
-    return _write(order, out, held, (reference, compressed), sent, found, overwrite=overwrite)
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        made = compress(statistics, found.multiplier, folder)
+        del statistics
+        compressed = _network(made.model, made.tensors, order, held, folder / "compressed.cwt", progress)
+        del made
+        parameters = Parameters(own.classifier)
+        whole = (CodedTensor(name, values) for name, values in parameters.items())
+        plainly = replace(order, coder="huffman")
+        reference = _network(own.classifier, whole, plainly, held, folder / "reference.cwt", progress)
+        return _write(order, out, held, (reference, compressed), sent, found, overwrite=overwrite)
 
 
 def _network(
     model: onnx.ModelProto,
-    tensors: Sequence[CodedTensor],
+    tensors: Iterable[CodedTensor],
     order: Order,
     samples: NDArray[np.float32],
+    packed: Path,
     progress: Progress,
 ) -> _Network:
-    packed, report = pack(tensors, order.coder)
-    contents = {"predict.onnx": _structure(model), "weights.cwt": packed}
+    with packed.open("wb") as file:
+        report = write_weights(file, tensors, coder=order.coder)
+    contents: dict[str, bytes | Path] = {"predict.onnx": _structure(model), "weights.cwt": packed}
     graphs, records = {}, {}
     for method in dict.fromkeys((*order.methods, DEFAULT)):
         try:
@@ -186,11 +210,11 @@ def _network(
         graphs[method] = graph.model
         contents[f"explain.{method}.onnx"] = _structure(graph.model)
         progress("explain graphs", len(records), len(order.methods), None)
-    return _Network(graphs, records, contents, report)
+    return _Network(graphs, records, contents, report, chunk_of(model))
 
 
 def _structure(model: onnx.ModelProto) -> bytes:
-    return split_parameters(model)[0].SerializeToString(deterministic=True)
+    return structure_of(model).SerializeToString(deterministic=True)
 
 
 def _write(
@@ -204,11 +228,11 @@ def _write(
     overwrite: bool,
 ) -> Exported:
     reference, compressed = networks
-    running = [session(network.graphs[DEFAULT], threads=order.threads) for network in networks]
-    aim = explained(running[0], held, None)
+    aim, answered = reference.explained(order.threads, (held, None), (sent, None))
     target = aim.logits.argmax(1).astype(np.int64)
-    own = explained(running[1], held, target)
-    plain = explained(session_without_optimisation(compressed.graphs[DEFAULT], order.threads), held, target)
+    raw = Labelled(sent, answered.logits.argmax(1).astype(np.int64))
+    own, tested = compressed.explained(order.threads, (held, target), (sent, raw.labels))
+    (plain,) = compressed.explained(order.threads, (held, target), optimised=False)
     scores, floors = distances(own.maps, aim.maps), distances(plain.maps, own.maps)
     disagreement = (own.logits.argmax(1) != target).astype(np.float64)
     level = fidelity(
@@ -221,13 +245,13 @@ def _write(
     )
     kept = divergence(aim.logits, own.logits) <= order.budget.max_logit_kl
     nothing_known = Quality(None, None, None)
-    row = held.shape[1:]
+    row, graph = held.shape[1:], compressed.graphs[DEFAULT].graph
     manifest = Manifest(
         name=order.name,
         version=order.version,
         variant="compressed",
-        inputs=(TensorSpec(running[1].get_inputs()[0].name, "FP32", (-1, *row)),),
-        outputs=(TensorSpec(running[1].get_outputs()[1].name, "FP32", (-1, aim.logits.shape[1])),),
+        inputs=(TensorSpec(graph.input[0].name, "FP32", (-1, *row)),),
+        outputs=(TensorSpec(graph.output[1].name, "FP32", (-1, aim.logits.shape[1])),),
         labels=tuple(map(str, range(aim.logits.shape[1]))),
         preprocessing=Preprocessing(),
         ledger=compressed.report.ledger(),
@@ -248,16 +272,13 @@ def _write(
             "multiplier": repr(found.multiplier),
         },
     )
-    answered = explained(running[0], sent, None)
-    raw = Labelled(sent, answered.logits.argmax(1).astype(np.int64))
-    tested = answered, explained(running[1], sent, raw.labels)
-    contents = compressed.contents | {"canaries.safetensors": canary(raw, *tested).to_bytes()}
+    contents = compressed.contents | {"canaries.safetensors": canary(raw, answered, tested).to_bytes()}
     shown = ReportData(
         manifest=manifest,
         inputs=raw.inputs,
         labels=raw.labels,
-        maps_reference=tested[0].maps,
-        maps_compressed=tested[1].maps,
+        maps_reference=answered.maps,
+        maps_compressed=tested.maps,
         null_scores=scores["pooled_cosine"],
     )
     needed = device_bytes(manifest, contents, len(render_report(shown).encode()))
@@ -271,7 +292,7 @@ def _write(
         drift=None,
         integrity=integrity_limit(aim, aim),
     )
-    same = canary(raw, tested[0], tested[0]).to_bytes()
+    same = canary(raw, answered, answered).to_bytes()
     reference_path = write_artifact(
         out, beside, reference.contents | {"canaries.safetensors": same}, overwrite=True
     )

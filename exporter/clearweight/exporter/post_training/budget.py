@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import onnx
@@ -9,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clearweight.artifact import cosine_distance
-from clearweight.exporter.calibration import Explained, explained
+from clearweight.exporter.calibration import Explained, chunk_of, explained
 from clearweight.exporter.explain import build
 from clearweight.exporter.graph import session
 from clearweight.exporter.post_training.compress import Statistics, compress
@@ -79,13 +81,14 @@ def search(
 
     def look(graph: onnx.ModelProto, target: NDArray[np.int64] | None) -> Explained:
         running: ort.InferenceSession = session(build(graph, method).model, threads=threads)
-        return explained(running, inputs, target)
+        return explained(running, inputs, target, chunk=chunk_of(model))
 
     aim = look(model, None)
     target = aim.logits.argmax(1).astype(np.int64)
 
     def tried(place: int) -> Found:
-        own = look(compress(statistics, GRID[place]).model, target)
+        with TemporaryDirectory() as folder:
+            own = look(compress(statistics, GRID[place], Path(folder)).model, target)
         distance = cosine_distance(own.maps, aim.maps)
         similarity = float(np.where(np.isnan(distance), 0.0, 1.0 - distance).mean())
         found = Found(GRID[place], divergence(aim.logits, own.logits), similarity)

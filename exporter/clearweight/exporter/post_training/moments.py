@@ -7,11 +7,12 @@ for convolutions Grosse and Martens, ICML 2016). H is kept in blocks along its d
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clearweight.exporter.autodiff import Emit
@@ -24,7 +25,7 @@ BLOCK = 1024
 # Up to so many classes their expectation is taken exactly; of more, labels are drawn.
 EXACT_CLASSES, DRAWS = 16, 4
 # Bytes of values that one run may return.
-_RUN_BYTES = 256 << 20
+_RUN_BYTES = 128 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ def moments(
     *,
     threads: int = 1,
     on_row: Callable[[int, int], None] = lambda _done, _total: None,
-) -> dict[str, Moments]:
+) -> Iterator[tuple[str, Moments]]:
     """Run the model and its way back over the inputs, a few at a time.
 
     Parameters
@@ -58,9 +59,9 @@ def moments(
     inputs : (n, ...) as the model takes them
     on_row : called as (done, total)
 
-    Returns
-    -------
-    weight name -> statistics
+    Yields
+    ------
+    weight name, statistics: layer by layer, as all together take about as much memory as the weights
     """
     emit, classifier = open_classifier(model, contrast=True)
     slopes = classifier.cotangents(emit, list(dict.fromkeys(layer.y for layer in layers)))
@@ -74,10 +75,14 @@ def moments(
     chunk = max(1, min(32, _RUN_BYTES // row_bytes))
     sums = {layer.weight: _Sums(layer) for layer in layers}
     random = np.random.default_rng(0)
+    forward = ort.RunOptions()
+    forward.only_execute_path_to_fetches = True
     for start in range(0, len(inputs), chunk):
         rows = inputs[start : start + chunk]
         feed = {classifier.x: rows, COTANGENT: np.zeros((len(rows), classes), np.float32)}
-        logits, *inward = running.run([classifier.logits, *(names[layer.x] for layer in layers)], feed)
+        logits, *inward = running.run(
+            [classifier.logits, *(names[layer.x] for layer in layers)], feed, forward
+        )
         for layer, found in zip(layers, inward, strict=True):
             sums[layer.weight].add_inputs(found)
         del inward
@@ -86,7 +91,9 @@ def moments(
             for layer, found in zip(layers, running.run(outward, feed | {COTANGENT: cotangent}), strict=True):
                 sums[layer.weight].add_slopes(found)
         on_row(start + len(rows), len(inputs))
-    return {name: total.moments(len(inputs)) for name, total in sums.items()}
+    del running
+    for layer in layers:
+        yield layer.weight, sums.pop(layer.weight).moments(len(inputs))
 
 
 def _sizes(emit: Emit, value: str) -> list[int]:
@@ -95,31 +102,48 @@ def _sizes(emit: Emit, value: str) -> list[int]:
 
 
 class _Sums:
-    """Running sums of one layer."""
+    """Running sums of one layer.
+
+    Inputs are only summed once they would take more room than their sums: a wide layer that reads few rows keeps
+    the rows.
+    """
 
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
         outputs, columns = layer.matrix_shape
         starts = range(0, columns, BLOCK)
         self._spans = [slice(start, min(start + BLOCK, columns)) for start in starts]
-        self._blocks = [np.zeros((span.stop - span.start,) * 2) for span in self._spans]
+        self._room = sum(8 * (span.stop - span.start) ** 2 for span in self._spans)
+        self._blocks: list[NDArray[np.float64]] = []
+        self._waiting: list[NDArray[np.float32]] = []
         self._mean = np.zeros(columns)
         self._rows = np.zeros(outputs)
         self._places = 0
 
     def add_inputs(self, x: NDArray[np.float32]) -> None:
         columns = self._layer.columns(x)
-        for span, block in zip(self._spans, self._blocks, strict=True):
-            np.add(block, columns[:, span].T @ columns[:, span], out=block)
         self._mean += columns.sum(0, dtype=np.float64)
         self._places += len(columns)
+        self._waiting.append(columns)
+        if self._blocks or sum(part.nbytes for part in self._waiting) > self._room:
+            self._sum_up()
+
+    def _sum_up(self) -> None:
+        if not self._blocks:
+            self._blocks = [np.zeros((span.stop - span.start,) * 2) for span in self._spans]
+        for columns in self._waiting:
+            for span, block in zip(self._spans, self._blocks, strict=True):
+                np.add(block, columns[:, span].T @ columns[:, span], out=block)
+        self._waiting.clear()
 
     def add_slopes(self, dy: NDArray[np.float32]) -> None:
         self._rows += np.square(self._layer.rows(dy), dtype=np.float64).sum((0, 1))
 
     def moments(self, samples: int) -> Moments:
-        blocks = tuple(block / self._places for block in self._blocks)
-        return Moments(blocks, self._mean / self._places, self._rows / samples)
+        self._sum_up()
+        for block in self._blocks:
+            np.divide(block, self._places, out=block)
+        return Moments(tuple(self._blocks), self._mean / self._places, self._rows / samples)
 
 
 def cotangents(logits: NDArray[np.float32], random: np.random.Generator) -> list[NDArray[np.float32]]:

@@ -7,6 +7,7 @@ CERWU: Conzelmann and Bamler, arXiv 2505.18758). Code lengths are those of an id
 range coder does, how busy a weight's row and column are; they follow the choices of the pass before.
 """
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,12 +35,13 @@ class Leaning:
     Attributes
     ----------
     orders : places of a block's columns; those that matter most come first and have the most left to lean on
-    factors : float64, upper triangular, (width, width): ``F' F`` is the inverse of the curvature in that order
+    factors : float64, upper triangular, (width, width): ``F' F`` is the inverse of the curvature in that order; may be
+        read from a `Shelf`, so that it is best to take them one by one
     mean, rows : as of `Moments`
     """
 
     orders: tuple[NDArray[np.int64], ...]
-    factors: tuple[NDArray[np.float64], ...]
+    factors: Sequence[NDArray[np.float64]]
     mean: NDArray[np.float64]
     rows: NDArray[np.float64]
 
@@ -51,15 +53,24 @@ def curvature(block: NDArray[np.float64]) -> NDArray[np.float64]:
     return block + np.diag(MAP_SHARE * diagonal + GRADIENT_SHARE * mean)
 
 
-def leaning(moments: Moments) -> Leaning:
-    """Turn second moments into what quantization looks at; done once, however often is quantized."""
-    orders, factors = [], []
-    for block in moments.blocks:
-        order = np.argsort(-np.diag(block), kind="stable")
-        inverse = np.linalg.inv(curvature(block)[np.ix_(order, order)])
-        orders.append(order)
-        factors.append(np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T))
-    return Leaning(tuple(orders), tuple(factors), moments.mean, moments.rows)
+def leaning(
+    moments: Moments,
+    keep: Callable[[Iterable[NDArray[np.float64]]], Sequence[NDArray[np.float64]]] = tuple,
+) -> Leaning:
+    """Turn second moments into what quantization looks at; done once, however often is quantized.
+
+    Parameters
+    ----------
+    keep : takes the factors in as they are made, such as `Shelf.keep`
+    """
+    orders = [np.argsort(-np.diag(block), kind="stable") for block in moments.blocks]
+
+    def factors() -> Iterator[NDArray[np.float64]]:
+        for block, order in zip(moments.blocks, orders, strict=True):
+            inverse = np.linalg.inv(curvature(block)[np.ix_(order, order)])
+            yield np.ascontiguousarray(np.linalg.cholesky((inverse + inverse.T) / 2).T)
+
+    return Leaning(tuple(orders), keep(factors()), moments.mean, moments.rows)
 
 
 def bend(columns: Leaning) -> float:
@@ -81,7 +92,7 @@ def step_of(bent: float, multiplier: float, largest: float) -> float:
 
 def quantize(
     matrix: NDArray[np.floating], columns: Leaning, multiplier: float, step: float
-) -> NDArray[np.int16]:
+) -> NDArray[np.int8]:
     """Choose a multiple of ``step`` for every weight.
 
     Parameters
@@ -91,10 +102,12 @@ def quantize(
 
     Returns
     -------
-    int16, (outputs, columns), from -127 to 127
+    int8, (outputs, columns), from -127 to 127
     """
     rows = (columns.rows + 1e-3 * columns.rows.mean()) * step * step
-    chosen: NDArray[np.int16] = np.clip(np.rint(matrix / step), -LEVELS, LEVELS).astype(np.int16)
+    chosen = np.empty(matrix.shape, np.int8)
+    for row, nearest in zip(matrix, chosen, strict=True):  # one by one: no second copy of a wide matrix
+        nearest[:] = np.clip(np.rint(row / step), -LEVELS, LEVELS)
     for _ in range(PASSES):
         bits = multiplier * code_lengths(chosen)
         busy, start = activity(chosen), 0
@@ -134,15 +147,26 @@ def _cheapest(
     value: NDArray[np.float64], cost: NDArray[np.float64], bits: NDArray[np.float64], busy: NDArray[np.int8]
 ) -> NDArray[np.int16]:
     """Choose among the nearest multiple, its two neighbours and zero."""
-    nearest = np.rint(value)
-    options = np.stack([nearest, nearest - 1, nearest + 1, np.zeros_like(nearest)])
-    whole = options.clip(-LEVELS, LEVELS).astype(np.int16)
-    total = cost * np.square(value - whole) + bits[busy, whole + LEVELS]
-    best: NDArray[np.int16] = np.take_along_axis(whole, total.argmin(0)[None], 0)[0]
-    return best
+    whole = np.zeros((4, len(value)), np.int16)
+    whole[0] = np.rint(value).clip(-LEVELS - 1, LEVELS + 1)
+    np.subtract(whole[0], 1, out=whole[1])
+    np.add(whole[0], 1, out=whole[2])
+    whole.clip(-LEVELS, LEVELS, out=whole)
+    total = value - whole
+    total *= total
+    total *= cost
+    # The rate of a weight lies in the row of its bucket, at its multiple.
+    total += bits.take(busy * np.intp(bits.shape[1]) + LEVELS + whole)
+    chosen: NDArray[np.int16] = whole[0].copy()
+    least = total[0]
+    for option, price in zip(whole[1:], total[1:], strict=True):
+        better = price < least
+        np.copyto(chosen, option, where=better)
+        np.copyto(least, price, where=better)
+    return chosen
 
 
-def activity(chosen: NDArray[np.int16]) -> NDArray[np.int8]:
+def activity(chosen: NDArray[np.int8]) -> NDArray[np.int8]:
     """Return how busy the row and the column of every weight are: a bucket, 0 to 8, an octave each."""
     kept = chosen != 0
     share = (np.count_nonzero(kept) + 1) / (kept.size + 2)
@@ -153,7 +177,7 @@ def activity(chosen: NDArray[np.int16]) -> NDArray[np.int8]:
     return buckets
 
 
-def code_lengths(chosen: NDArray[np.int16]) -> NDArray[np.float64]:
+def code_lengths(chosen: NDArray[np.int8]) -> NDArray[np.float64]:
     """Return the bits of every multiple in every bucket, (9, 255), from how often each was chosen."""
     symbols = 2 * LEVELS + 1
     busy, flat = activity(chosen), np.zeros(_BUCKETS * symbols, dtype=np.int64)
