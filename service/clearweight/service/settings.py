@@ -88,7 +88,7 @@ class Settings(BaseSettings):
     """Share of rows also run through the uncompressed reference beside the artifact."""
     shadow_queue: int = Field(default=64, ge=1)
     """Comparisons that may wait; more are dropped and counted."""
-    shadow_cpu_share: float = Field(default=0.05, gt=0.0, le=1.0)
+    shadow_cpu_share: float = Field(default=0.02, gt=0.0, le=1.0)
     """Share of one core that comparisons, and solving the limits of their charts, may use together."""
     false_alarm_interval_days: float = Field(default=30.0, gt=0.0)
     """Wanted time between false drift alarms of this device, over all its charts."""

@@ -49,7 +49,7 @@ class EngineOptions:
     integrity_interval: float = 0.0
     shadow: float = 0.0
     shadow_queue: int = 64
-    shadow_cpu_share: float = 0.05
+    shadow_cpu_share: float = 0.02
     shadow_seed: int = 0
     false_alarm_interval_days: float = 30.0
     on_alarm: str = "annotate"
