@@ -17,7 +17,7 @@ def explain(engine, variant, x):
 
 @pytest.fixture(scope="module")
 def watched(models):
-    with Engine(models, EngineOptions(shadow=1.0)) as engine:
+    with Engine(models, EngineOptions(shadow=1.0, shadow_cpu_share=1.0)) as engine:
         yield engine
 
 
