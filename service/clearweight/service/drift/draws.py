@@ -20,9 +20,8 @@ class Draws:
     def __init__(self, share: float, seed: int | None) -> None:
         self._share, self._rng = share, np.random.default_rng(seed)
         self._lock = threading.Lock()
-        self._pass = self._told = (
-            self._gap()
-        )  # rows to let pass before the next draw: now, and when last counted
+        # Rows to let pass before the next draw: now, and when they were last counted.
+        self._pass = self._told = self._gap()
         self._passed = 0
 
     def among(self, rows: int) -> list[int]:
